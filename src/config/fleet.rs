@@ -80,7 +80,7 @@ impl Loading<'_> {
                 // A wrong RTMS_FLEET has a fault of its own.
                 if self.is_for_a_server() && !self.is_given("RTMS_FLEET") {
                     let place = self.place(KEY);
-                    let text = "found hand-over, expected leave or stop, or RTMS_FLEET: there is nobody to \
+                    let text = "found hand-over, expected leave or stop, or RTMS_FLEET: there is no node to \
                                 hand streams over to";
                     self.fault(&place, KEY, text);
                 }

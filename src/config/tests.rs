@@ -780,7 +780,7 @@ fn what_a_fleet_needs() {
     faults(
         "RTMS_ON_EXIT=hand-over\n",
         &[
-            "rtms.conf:5: RTMS_ON_EXIT: found hand-over, expected leave or stop, or RTMS_FLEET: there is nobody to hand streams over to",
+            "rtms.conf:5: RTMS_ON_EXIT: found hand-over, expected leave or stop, or RTMS_FLEET: there is no node to hand streams over to",
         ],
     );
 }

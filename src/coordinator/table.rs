@@ -12,7 +12,7 @@ pub(super) struct Table<V> {
     entries: HashMap<String, Slot<V>>,
     /// Keys of entries that were handed out for changes, inserted or removed.
     changed: HashSet<String>,
-    /// The same for who watches; `None` if nobody does.
+    /// The same for who watches; `None` if no node does.
     watched: Option<HashSet<String>>,
     bytes: usize,
 }

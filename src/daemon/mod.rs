@@ -419,6 +419,7 @@ impl Daemon {
         self.remember_root();
         self.keep();
         self.rotate_client_secret();
+        self.reload_fleet();
         // An app that was removed is back.
         self.leaving = None;
         let actions = self.coordinator.reload(now(), self.coordinator_settings());

@@ -77,6 +77,8 @@ impl Daemon {
 
     pub(super) fn fleet_stream_ended(&mut self, _running: &RunningStream) {}
 
+    pub(super) fn reload_fleet(&mut self) {}
+
     pub(super) fn end_fleet(&mut self) {}
 
     pub(super) fn fleet_status(&self) -> Option<FleetStatus> {

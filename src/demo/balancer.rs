@@ -125,7 +125,7 @@ fn relay(client: TcpStream, server: TcpStream) {
             .spawn_scoped(scope, || copy(&client, &server));
         if request.is_ok() {
             copy(&server, &client);
-            // Nobody waits for the rest of a request that was answered.
+            // No node waits for the rest of a request that was answered.
             let _ = client.shutdown(Shutdown::Read);
         }
     });

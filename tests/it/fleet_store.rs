@@ -586,7 +586,7 @@ fn tls_with_an_authority_of_one_s_own() {
         owner: "a".to_owned(),
     };
     assert_eq!(direct.call(&route), Ok(Reply::Routed(moved)));
-    // Without the authority, nobody is believed.
+    // Without the authority, no peer is believed.
     let mut b = Node::start(&reach(&address, None), "b");
     let why = b.wait_for_down();
     assert!(why.starts_with("TLS: "), "{why}");

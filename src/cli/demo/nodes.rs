@@ -2,9 +2,9 @@
 //!
 //! Every second meeting is of a Zoom where a newer connection of a stream displaces the older one, every other
 //! of one that refuses the newer: which of them Zoom is has never been said. As in `--chaos`, the demo's Zoom
-//! sends what is due while nobody is connected later, and the last two seconds before a loss again. So no
+//! sends what is due while no node is connected later, and the last two seconds before a loss again. So no
 //! phrase may be lost. A phrase may be there twice, once at each of two nodes, only where a node was killed or
-//! stopped: what it had just written, nobody else can know.
+//! stopped: what it had just written, no other node can know.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ fn nodes(
             ("RTMS_OUT", shown.as_str()),
             ("RTMS_STDOUT", "off"),
             ("RTMS_FLEET", store),
-            // Nobody else's fleet on a store that was given.
+            // No other node's fleet on a store that was given.
             ("RTMS_FLEET_NAME", &format!("demo-{seed}")),
             ("RTMS_NODE", &name),
         ] {

@@ -22,7 +22,7 @@ mod of_store {
 
     use super::{Config, Write, exit};
     use crate::admin::fleet::{FleetPage, NodeLine};
-    use crate::cli::fleet::read::{nobody, open, page};
+    use crate::cli::fleet::read::{open, page, stand_in};
     use crate::clock::now_ms;
     use crate::coordinator::fleet::call::{
         Boot, Call, Claimable, Member, Message, Reply, Routed, Row,
@@ -67,7 +67,7 @@ mod of_store {
             let (id, secret) = (&app.credentials.id, app.credentials.secret.expose());
             // Everything that is tried has names of its own, which the ACL for this program covers.
             let trial = format!("check-{:08x}", random());
-            let codec = Codec::new(id, secret, &trial, nobody("check"));
+            let codec = Codec::new(id, secret, &trial, stand_in("check"));
             let mut direct = match open(config, fleet, codec) {
                 Ok(direct) => direct,
                 Err(why) => return self.fault("store", code_of(&why), &why),
@@ -100,7 +100,7 @@ mod of_store {
                 }
             }
             self.try_scripts(&mut direct)?;
-            let codec = Codec::new(id, secret, &fleet.name, nobody(&fleet.node));
+            let codec = Codec::new(id, secret, &fleet.name, stand_in(&fleet.node));
             let survey = open(config, fleet, codec).and_then(|mut direct| {
                 Survey::take(&mut direct, now_ms).map_err(|fault| fault.to_string())
             });
@@ -215,7 +215,7 @@ mod of_store {
             match page.load_without_one() {
                 None => self.warn(
                     "capacity",
-                    "fewer than two nodes run: nobody takes over if one is away",
+                    "fewer than two nodes run: no node takes over if one is away",
                 ),
                 Some((streams, rest)) if streams > rest => {
                     let text = format!(

@@ -65,7 +65,7 @@ mod of_store {
                 None => {
                     let (id, name) = (&self.config.app().credentials.id, &self.fleet.name);
                     // The secret is not needed to read who has what.
-                    let codec = Codec::new(id, "", name, nobody(&self.fleet.node));
+                    let codec = Codec::new(id, "", name, stand_in(&self.fleet.node));
                     open(&self.config, &self.fleet, codec)?
                 }
             };
@@ -79,7 +79,7 @@ mod of_store {
     }
 
     /// A process that is no node.
-    pub(in crate::cli::fleet) fn nobody(node: &str) -> Member {
+    pub(in crate::cli::fleet) fn stand_in(node: &str) -> Member {
         Member {
             node: node.to_owned(),
             boot: Boot(0),
@@ -164,4 +164,4 @@ mod of_store {
 }
 
 #[cfg(feature = "fleet")]
-pub(super) use of_store::{nobody, open, page};
+pub(super) use of_store::{open, page, stand_in};

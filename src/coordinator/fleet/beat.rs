@@ -104,7 +104,7 @@ impl Beats {
         self.is_doubled
     }
 
-    /// Whether the store has been silent for so long that nobody can tell what is true.
+    /// Whether the store has been silent for so long that no node can tell what is true.
     pub(super) fn is_unsure(&self, now: Instant) -> bool {
         match self.permit {
             Some(until) => now >= until && !self.is_doubled,

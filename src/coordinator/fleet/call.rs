@@ -268,7 +268,7 @@ pub enum Reply {
         /// How long ago its owner's last beat was.
         silent_for: Option<Duration>,
     },
-    /// To [`Call::Claim`]: somebody has it.
+    /// To [`Call::Claim`]: a node has it.
     Held(Record),
     /// To [`Call::Claim`]: the new owner's queue has no room.
     QueueFull,

@@ -95,7 +95,7 @@ pub struct StreamState {
     pub stream_id: String,
     /// What it does.
     pub phase: StreamPhase,
-    /// Zoom's last answer was that somebody else has it: status 8, 15 or 16.
+    /// Zoom's last answer was that another client has it: status 8, 15 or 16.
     pub is_refused: bool,
 }
 
@@ -134,7 +134,7 @@ pub struct Adoption {
     pub epoch: u64,
     /// How long Zoom may still let its streams be joined.
     pub window: Duration,
-    /// Who had it before; `None` if that is not known, or nobody had.
+    /// Who had it before; `None` if that is not known, or no node had.
     pub predecessor: Option<Predecessor>,
 }
 
@@ -168,7 +168,7 @@ pub enum Output {
     },
     /// Go on with a meeting of another node. Streams that run here already are left as they are.
     Adopt(Box<Adoption>),
-    /// Go on with this meeting of the state directory, or with one that was released and that nobody gets.
+    /// Go on with this meeting of the state directory, or with one that was released and that no node gets.
     Resume {
         /// The meeting.
         meeting: String,

@@ -6,7 +6,7 @@
 //! heir's record says so, not that it receives: from then on its own rules hold.
 //!
 //! Nothing is released while the store does not answer; what was released a moment before is connected again, by
-//! the store-down rule. A stream of a meeting whose record another node has stays here to the end: nobody could
+//! the store-down rule. A stream of a meeting whose record another node has stays here to the end: no node could
 //! be told of it.
 
 use std::time::{Duration, Instant};
@@ -236,7 +236,7 @@ impl Machine {
         self.is_anothers(now, id, record);
     }
 
-    /// Nobody can get what was released: it is connected again.
+    /// No node can get what was released: it is connected again.
     pub(super) fn take_back(&mut self, id: &str) {
         let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) else {
             return;

@@ -49,7 +49,7 @@ impl Held {
     }
 
     /// Who is displaced soon after it was let in asks once more before it tries again: the other one's word may
-    /// have come to the store after ours, which said that nobody receives.
+    /// have come to the store after ours, which said that no node receives.
     fn ask_if_displaced(&mut self, now: Instant) {
         let is_displaced = |s: &StreamState| {
             let loss = self.losses.get(&s.stream_id);

@@ -1,4 +1,4 @@
-//! What happens to an event: ours, another node's, nobody's yet.
+//! What happens to an event: ours, another node's, no node's yet.
 //!
 //! Events of a meeting are handled in the order of their arrival, one call at a time. [`Machine::step`] looks at
 //! a meeting and makes the next call; what it does depends on nothing but what is kept of the meeting, so it may
@@ -30,7 +30,7 @@ const MOVES_MAX: u8 = 3;
 /// Pause before the same question is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// "There is no record" must hold for this long before an end is believed to be nobody's.
+/// "There is no record" must hold for this long before an end is believed to be no node's.
 const NONE_MAX: Duration = Duration::from_secs(2);
 
 /// An owner of another boot has this long to take back what is its own.
@@ -121,7 +121,7 @@ impl Machine {
             Reply::Found { meeting: None } => {
                 let since = *finding.none_since.get_or_insert(now);
                 if is_settled && now.saturating_duration_since(since) >= NONE_MAX {
-                    // Nobody knows it: remembered here, in case that its start comes late.
+                    // No node knows it: remembered here, in case that its start comes late.
                     let events = self.take_finding(stream);
                     events
                         .into_iter()
@@ -340,7 +340,7 @@ impl Machine {
                 } else if begins {
                     self.place(now, id, Claimable::Free, None);
                 } else {
-                    // Nobody knows it: remembered here, in case that its start comes late.
+                    // No node knows it: remembered here, in case that its start comes late.
                     let event = meeting.waiting.pop_front();
                     self.waiting -= usize::from(event.is_some());
                     event.into_iter().for_each(|event| self.deliver(now, event));
@@ -406,7 +406,7 @@ impl Machine {
         self.drain.is_none() && !self.beats.is_doubled()
     }
 
-    /// Gives a meeting that nobody has to a node, perhaps to this one.
+    /// Gives a meeting that no node has to a node, perhaps to this one.
     fn place(&mut self, now: Instant, id: &str, when: Claimable, expected: Option<String>) {
         let takes = self.takes_meetings();
         let full = self.meetings.get(id).and_then(|m| m.is_full.clone());

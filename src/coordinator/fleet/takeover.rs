@@ -1,7 +1,7 @@
 //! Takes over what a dead node has left.
 //!
 //! Its queue is read first, so that a stop that waits there is known when the stream is taken. Then each
-//! meeting is claimed by the node that rendezvous hashing puts first, and [`SECOND`] later by anybody; no more
+//! meeting is claimed by the node that rendezvous hashing puts first, and [`SECOND`] later by any node; no more
 //! in a second than a node joins. What is left in the queue is routed again by the node that is first for the
 //! dead node's name.
 //!
@@ -18,7 +18,7 @@ use super::meetings::{Event, Origin, Wish};
 use super::view::DEAD;
 use crate::domain::severity::Severity;
 
-/// After this time anybody takes what nobody has taken.
+/// After this time any node takes what no node has taken.
 pub const SECOND: Duration = Duration::from_secs(2);
 
 /// After this time even who has no room for it.
@@ -42,7 +42,7 @@ pub(super) struct Takeover {
     since: Instant,
     call: Option<CallId>,
     has_read_queue: bool,
-    /// Events of its queue whose meetings nobody has claimed yet.
+    /// Events of its queue whose meetings no node has claimed yet.
     entries: Vec<Event>,
     /// Meetings that it owned when last asked, and has not been asked for.
     owned: VecDeque<String>,

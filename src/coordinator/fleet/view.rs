@@ -1,7 +1,7 @@
 //! Who lives, and who gets a meeting.
 //!
 //! A node is dead if the store and this process both say so: silent for [`DEAD`] by the store's clock, and not
-//! seen to move for [`STILL`] by our own. So no jump of the store's clock kills anybody. A jump backwards hides
+//! seen to move for [`STILL`] by our own. So no jump of the store's clock kills any node. A jump backwards hides
 //! deaths for as long as it was.
 
 use std::collections::BTreeMap;
@@ -165,7 +165,7 @@ impl View {
     }
 
     /// Where a new meeting goes: of the two living nodes that rendezvous hashing puts first, the one with less
-    /// load; we ourselves when we are nearly as free. `None` if nobody takes any.
+    /// load; we ourselves when we are nearly as free. `None` if no node takes any.
     ///
     /// `takes_me` says whether we take any; `not` is a node that has just refused.
     pub(super) fn place(&self, meeting: &str, takes_me: bool, not: Option<&str>) -> Option<Choice> {

@@ -548,7 +548,7 @@ fn who_watches_is_told_which_meetings_may_have_changed() {
     a.meeting_started(T0);
     assert!(
         a.coordinator.changed_meetings().is_empty(),
-        "nobody watches"
+        "no node watches"
     );
     a.coordinator.watch();
     a.started(T0 + 5);

@@ -370,6 +370,15 @@ impl Daemon {
         }
     }
 
+    /// Of a fleet's keys a reload changes the capacity alone; digests are those of the settings in force.
+    pub(super) fn reload_fleet(&mut self) {
+        if let Some(fleet) = &mut self.fleet {
+            fleet.machine.set_capacity(self.settings.fleet_capacity());
+            fleet.digests = FleetDigests::of(&self.settings);
+            fleet.store.set_settings(fleet.digests.settings.clone());
+        }
+    }
+
     /// The threads of the store end.
     pub(super) fn end_fleet(&mut self) {
         if let Some(fleet) = self.fleet.take() {

@@ -35,7 +35,7 @@ pub enum Script {
     Beat,
     /// Puts a message into a queue.
     Route,
-    /// Makes a meeting somebody's; or reads its record.
+    /// Makes a meeting a node's; or reads its record.
     Claim,
     /// Says what I have of a meeting.
     Publish,

@@ -105,7 +105,7 @@ impl Codec {
             ("beat", [store_ms, era, before, rows]) => {
                 let store_ms = number(store_ms)?;
                 let before = before.bytes().and_then(row::read).map(|(_, row)| row);
-                // A row that cannot be read is of a version with which we could not live anyway, or by somebody
+                // A row that cannot be read is of a version with which we could not live anyway, or by a node
                 // else.
                 let mut rows: Vec<_> = rows
                     .pairs()?

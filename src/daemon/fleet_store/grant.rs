@@ -50,7 +50,7 @@ pub enum GrantCall {
         /// These.
         tokens: Tokens,
     },
-    /// Nobody is to use it any more. Only a [`GrantCall::Put`] begins it again.
+    /// No node is to use it any more. Only a [`GrantCall::Put`] begins it again.
     Forget,
 }
 

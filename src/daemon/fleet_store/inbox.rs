@@ -158,7 +158,7 @@ impl Work {
     fn wait_for_room(&self) -> bool {
         let mut state = self.shared.lock();
         while state.is_full && !state.is_ending {
-            // Nobody forgets to say so; and if so, this is not for ever without a look.
+            // No node forgets to say so; and if so, this is not for ever without a look.
             let woken = self.shared.wake.wait_timeout(state, REPLY_MAX);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }

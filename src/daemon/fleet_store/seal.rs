@@ -82,7 +82,7 @@ impl Seal {
         hmac_sha256(&self.key, &[b"key\0", purpose])
     }
 
-    /// Eight bytes that differ for each input; nobody else can compute them.
+    /// Eight bytes that differ for each input; no other node can compute them.
     pub(super) fn number(&self, parts: [&[u8]; 3]) -> u64 {
         let code = hmac_sha256(&self.key, &[b"number\0", parts[0], parts[1], parts[2]]);
         u64::from_be_bytes(std::array::from_fn(|n| code[n]))

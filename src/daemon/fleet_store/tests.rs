@@ -228,7 +228,7 @@ fn a_new_meeting_is_placed_and_taken() {
         messages,
         [Some(take), Some(Message::Event(b"started".to_vec()))]
     );
-    // Nobody else can have it, until it was not taken for three seconds.
+    // No other node can have it, until it was not taken for three seconds.
     let mine = claim(Some("b"), A, Claimable::Dead(DEAD));
     fleet.pass(2_999);
     assert!(matches!(fleet.call(A, &mine), Reply::Held(record) if record.phase == Phase::Placed));

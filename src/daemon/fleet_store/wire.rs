@@ -227,7 +227,7 @@ fn connect_tcp(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<Tcp
     Err(fault)
 }
 
-/// Connects without waiting: a connect to a server that accepts nobody would have no deadline.
+/// Connects without waiting: a connect to a server that accepts no node would have no deadline.
 fn connect_unix(path: &Path) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

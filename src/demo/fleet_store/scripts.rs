@@ -424,7 +424,7 @@ impl Model {
         })
     }
 
-    /// How long ago the process's last beat was; `None` if another process has the row, or nobody.
+    /// How long ago the process's last beat was; `None` if another process has the row, or no node.
     fn silent(&self, nodes: &[u8], node: &[u8], boot: &[u8]) -> Result<Option<u64>> {
         let row = self.field(nodes, node)?;
         let beat = row.as_deref().and_then(beat_of);

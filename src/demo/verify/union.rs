@@ -57,7 +57,7 @@ pub fn lines(parts: &[Part]) -> io::Result<Vec<String>> {
     for part in parts {
         let text = match fs::read(part.folder.join("transcript.jsonl")) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            // Nobody has spoken.
+            // No participant has spoken.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };

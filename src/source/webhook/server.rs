@@ -533,7 +533,7 @@ impl<T: From<Accepted>> Server<T> {
 }
 
 /// Answers a person whom Zoom sent back after they authorized the app. The code is exchanged by the
-/// command that waits for it. Anybody may send such a request, so what is not expected is a debug line.
+/// command that waits for it. Any node may send such a request, so what is not expected is a debug line.
 fn answer_callback<T>(asked: &[&Desk<T>], request: HttpRequest) {
     let callback = |desk: &&Desk<T>| {
         desk.authorizations

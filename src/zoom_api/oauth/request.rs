@@ -201,7 +201,7 @@ impl TokenSource {
         }
     }
 
-    /// Tells other nodes that nobody is to use it any more, as far as the store can be reached.
+    /// Tells other nodes that no node is to use it any more, as far as the store can be reached.
     pub(crate) fn forget_shared(&self) {
         let Some(share) = self.share() else {
             return;

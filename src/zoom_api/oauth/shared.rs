@@ -56,7 +56,7 @@ pub trait SharedGrant: fmt::Debug + Send + Sync {
         tokens: &SharedTokens,
     ) -> Result<bool, StoreDown>;
 
-    /// Nobody is to use it any more.
+    /// No node is to use it any more.
     ///
     /// # Errors
     /// The store does not answer.

@@ -4,7 +4,7 @@
 //! one that it was given by Zoom, so that a store that loses writes loses no grant.
 //!
 //! Without the store only the node that put last refreshes. That is not proof: another may have put since this
-//! node last looked. It looks whenever its own token is due, and nobody refreshes before that, so this needs a
+//! node last looked. It looks whenever its own token is due, and no node refreshes before that, so this needs a
 //! store that fails in the minutes between two nodes' looks. Then Zoom may void the grant.
 
 use std::time::Instant;

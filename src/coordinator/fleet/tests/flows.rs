@@ -337,7 +337,7 @@ fn flow_f_a_store_that_comes_back_empty_is_filled_again() {
         world.run(secs(3));
         world.store.clear();
         world.reread();
-        // At once: a start must not be handed out that somebody runs.
+        // At once: a start must not be handed out that a node runs.
         for node in ["a", "b"] {
             let told = Told {
                 kind: Kind::StreamStarts,

@@ -52,7 +52,7 @@ struct Play {
     snapshots: Vec<Model>,
     meetings: u64,
     streams: u64,
-    /// Streams that nobody can be blamed for.
+    /// Streams that no node can be blamed for.
     excused: BTreeSet<String>,
     store_lost: Option<Instant>,
     /// Processes that died for good, and what they had.
@@ -316,7 +316,7 @@ impl Play {
             || node.is_cut_to
             || node.is_cut_from
             || self.store_lost.is_some_and(|at| world.now - at < secs(8));
-        // A stream of a meeting whose record another node has is known to nobody else.
+        // A stream of a meeting whose record another node has is known to no other node.
         let split = had.iter().filter(|id| {
             let meeting = world.zoom.streams.get(*id).map(|stream| &stream.meeting);
             meeting.is_some_and(|meeting| process.machine.has_rival(meeting))
@@ -324,7 +324,7 @@ impl Play {
         self.excused.extend(split.cloned());
         if is_blind {
             self.excused.extend(had);
-            // Its queue, and what was placed there, may be known to nobody else.
+            // Its queue, and what was placed there, may be known to no other node.
             self.excused
                 .extend(self.world.zoom.live().map(|(id, _)| id.clone()));
         }
@@ -376,7 +376,7 @@ impl Play {
                     }
                     if restart != Restart::All {
                         self.store_lost = Some(now);
-                        // What nobody has taken over is lost with the store.
+                        // What no node has taken over is lost with the store.
                         let dead = self.deaths.iter().flat_map(|(_, had)| had.iter());
                         let lost = dead.filter(|id| {
                             let mut names = self.world.nodes.keys();
@@ -432,7 +432,7 @@ impl Play {
                 continue;
             }
             let Some((conn, node)) = stream.conn.clone() else {
-                panic!("{id} is received by nobody");
+                panic!("{id} is received by no node");
             };
             let meeting = stream.meeting.clone();
             let running = self.world.running(&node, id);

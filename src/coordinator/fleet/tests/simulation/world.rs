@@ -283,7 +283,7 @@ impl World {
         }
     }
 
-    /// The machine is gone: nobody closes anything.
+    /// The machine is gone: no node closes anything.
     pub(crate) fn lose_machine(&mut self, name: &str) {
         self.note(|| format!("{name}'s machine is gone"));
         for (stream, conn) in self.end_process(name) {
@@ -614,7 +614,7 @@ impl World {
             }
             Happens::WindowEnds { stream } => {
                 if self.zoom.window_ends(self.now, &stream) {
-                    self.note(|| format!("zoom ends {stream}: nobody came"));
+                    self.note(|| format!("zoom ends {stream}: no node came"));
                     let meeting = self.zoom.streams[&stream].meeting.clone();
                     self.tell(Kind::Ends, &meeting, &stream, None);
                 }
@@ -650,7 +650,7 @@ impl World {
 
     fn balance(&mut self, told: Told, tries: u32) {
         if tries >= 4 {
-            return self.note(|| format!("nobody takes {told:?}"));
+            return self.note(|| format!("no node takes {told:?}"));
         }
         let names: Vec<String> = (self.nodes.iter())
             .filter(|(_, node)| !node.is_lost && node.process.is_some())
@@ -1021,7 +1021,7 @@ impl World {
             if stream.phase == StreamPhase::Receiving {
                 let record = newer
                     .as_ref()
-                    .expect("nobody has said that it is another's");
+                    .expect("no node has said that it is another's");
                 let theirs = record.streams.iter().find(|(theirs, _)| theirs == id);
                 assert!(
                     theirs.is_some_and(|(_, phase)| *phase == StreamPhase::Receiving)

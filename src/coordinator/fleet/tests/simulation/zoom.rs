@@ -26,7 +26,7 @@ pub(crate) struct Stream {
     /// Since when there has been no connection.
     pub(crate) free_since: Instant,
     pub(crate) is_over: bool,
-    /// Nobody came within the window.
+    /// No node came within the window.
     pub(crate) is_missed: bool,
     pub(crate) accepted: u32,
     /// Connections that were closed because of a newer one, since the last fault.
@@ -98,7 +98,7 @@ impl Zoom {
         is_it && !stream.is_over
     }
 
-    /// Ends the stream if nobody came.
+    /// Ends the stream if no node came.
     pub(crate) fn window_ends(&mut self, now: Instant, stream: &str) -> bool {
         let Some(stream) = self.streams.get_mut(stream) else {
             return false;
