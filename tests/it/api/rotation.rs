@@ -345,6 +345,7 @@ fn a_newly_configured_token_wins_over_an_older_stored_one() {
         issued: 100,
         confirmed: 100,
         is_dead: false,
+        ..Family::default()
     };
     let renewed = format!("{MARK}-refresh-100");
     run(&renewed).unwrap();
