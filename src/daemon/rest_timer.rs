@@ -49,6 +49,8 @@ enum TimerCommand {
     Ended(String, Option<Option<Duration>>),
     Done(u64),
     Api(Arc<Api>),
+    #[cfg(feature = "fleet")]
+    PublishGrants,
     Turn,
     Stop(Instant),
 }
@@ -97,6 +99,12 @@ impl RestTimer {
         let _ = self
             .commands
             .send(TimerCommand::Deauthorized(user_id, account_id));
+    }
+
+    /// The store of the fleet answers again: it gets what it missed of the grants.
+    #[cfg(feature = "fleet")]
+    pub(super) fn publish_grants(&self) {
+        let _ = self.commands.send(TimerCommand::PublishGrants);
     }
 
     /// Sets the client for future calls.
@@ -159,6 +167,8 @@ impl Timer {
                 Ok(TimerCommand::Deauthorized(user_id, account_id)) => {
                     self.forget_token(user_id, account_id);
                 }
+                #[cfg(feature = "fleet")]
+                Ok(TimerCommand::PublishGrants) => self.publish_grants(),
                 Ok(TimerCommand::Done(number)) => self.join(number),
                 Ok(TimerCommand::Api(api)) => self.api = api,
                 Ok(TimerCommand::Turn) | Err(RecvTimeoutError::Timeout) => {}
@@ -210,6 +220,17 @@ impl Timer {
         });
         if let Err(error) = spawned {
             log::error!("no thread to renew grants: {error}");
+        }
+    }
+
+    #[cfg(feature = "fleet")]
+    fn publish_grants(&mut self) {
+        if !self.api.is_of_user() {
+            return;
+        }
+        let api = Arc::clone(&self.api);
+        if let Err(error) = self.spawn(move || api.publish_grants()) {
+            log::error!("no thread to publish grants: {error}");
         }
     }
 

@@ -337,6 +337,14 @@ impl Api {
         idle.len()
     }
 
+    /// Gives the store of the fleet what it has lost or never got of the grants. To be called when it answers
+    /// again: only then may other nodes refresh. Blocks; what fails is logged.
+    pub fn publish_grants(&self) {
+        for grant in self.grants().map(Grants::all).unwrap_or_default() {
+            grant.tokens().source().publish_shared();
+        }
+    }
+
     /// Deletes the grants of all users, in memory and on disk.
     ///
     /// # Errors

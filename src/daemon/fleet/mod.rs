@@ -318,7 +318,10 @@ impl Daemon {
                 }
                 fleet.machine.handle_reply(now, id, reply);
             }
-            FleetNews::Store(News::Up(facts)) => fleet.is_up(facts),
+            FleetNews::Store(News::Up(facts)) => {
+                fleet.is_up(facts);
+                self.rest_timer.publish_grants();
+            }
             FleetNews::Store(News::Down(why)) => fleet.is_down(&why),
             FleetNews::Store(News::Refused(why)) => {
                 log::error!("the fleet's store refuses a call: {why}");

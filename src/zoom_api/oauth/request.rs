@@ -122,6 +122,10 @@ pub(crate) struct UserTokens {
     unstored: Option<(Secret, AccessToken)>,
     /// The other nodes' part; `None` without a fleet.
     share: Option<Share>,
+    /// The newest access token, for other nodes.
+    pub(super) newest: Option<AccessToken>,
+    /// The store did not answer the last time.
+    pub(super) was_down: bool,
 }
 
 /// The OAuth server's answer.
@@ -216,6 +220,19 @@ impl TokenSource {
         }
     }
 
+    /// Gives the store of the fleet what it misses.
+    pub(crate) fn publish_shared(&self) {
+        if let TokenSource::User {
+            tokens,
+            share: Some(share),
+            ..
+        } = self
+        {
+            let mut tokens = tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            tokens.make_up(share);
+        }
+    }
+
     /// How long another node's refresh may be waited for.
     pub(crate) fn shared_wait(&self) -> Duration {
         self.share().map(|share| share.wait()).unwrap_or_default()
@@ -295,6 +312,8 @@ impl UserTokens {
             facts,
             unstored: None,
             share: None,
+            newest: None,
+            was_down: false,
         }
     }
 
@@ -343,7 +362,8 @@ impl UserTokens {
     }
 
     /// Learns from a token that another node has fetched.
-    pub(super) fn learn(&self, token: &AccessToken, share: &Share) {
+    pub(super) fn learn(&mut self, token: &AccessToken, share: &Share) {
+        self.newest = Some(token.clone());
         let date = share.clock().date();
         (self.facts).update(|facts| facts.learn(&token.text, &token.scopes, date));
     }
@@ -459,6 +479,7 @@ impl UserTokens {
         let (token, next) = reply.into_token(&client.http, serial, now);
         (self.facts).update(|facts| facts.learn(&token.text, &token.scopes, date));
         if let Some(generation) = generation {
+            self.newest = Some(token.clone());
             self.mark(generation, true);
         }
         // Zoom may leave the refresh token as it is; its generation is stored.

@@ -3,16 +3,24 @@
 //! Each node that reads a refresh token keeps it with its generation in its own state directory, as it does with
 //! one that it was given by Zoom, so that a store that loses writes loses no grant.
 //!
+//! When the store answers again it gets what it missed ([`UserTokens::make_up`]), and who noticed the outage waits a
+//! little before a refresh.
+//!
 //! Without the store only the node that put last refreshes. That is not proof: another may have put since this
 //! node last looked. It looks whenever its own token is due, and no node refreshes before that, so this needs a
-//! store that fails in the minutes between two nodes' looks. Then Zoom may void the grant.
+//! store that fails in the minutes between two nodes' looks, or that is out of reach for this node alone while
+//! another refreshes. Then Zoom may void the grant.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::request::{AccessToken, CALL, Client, UserTokens, storage};
 use super::shared::{Share, SharedState, SharedTokens, StoreDown};
 use crate::domain::secret::Secret;
 use crate::zoom_api::errors::{Error, Kind};
+
+/// After an outage of the store, nodes that were not the last to put wait this long before they refresh, so that
+/// the one that was can say what it did meanwhile.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Why there is no token.
 enum Fault {
@@ -59,14 +67,46 @@ impl UserTokens {
         match self.agree(share, client, wanted, until) {
             Ok(token) => Ok(token),
             Err(Fault::Of(error)) => Err(error),
-            Err(Fault::Down(down)) if self.facts().is_last_to_put => {
-                log::warn!(
-                    "{CALL}: the store of the fleet cannot be asked: {}; this node was the last to refresh the grant and does so again",
-                    down.0
-                );
-                self.rotate_once(share, client, wanted, self.facts().generation + 1)
+            Err(Fault::Down(down)) => {
+                self.was_down = true;
+                self.without_store(share, client, wanted, &down)
             }
-            Err(Fault::Down(down)) => Err(Error::new(Kind::FleetStore, CALL, down.0)),
+        }
+    }
+
+    fn without_store(
+        &mut self,
+        share: &Share,
+        client: &Client,
+        wanted: &Wanted<'_>,
+        down: &StoreDown,
+    ) -> Result<AccessToken, Error> {
+        if !self.facts().is_last_to_put {
+            return Err(Error::new(Kind::FleetStore, CALL, down.0.as_str()));
+        }
+        log::warn!(
+            "{CALL}: the store of the fleet cannot be asked: {}; this node was the last to refresh the grant and does so again",
+            down.0
+        );
+        self.rotate_once(share, client, wanted, self.facts().generation + 1)
+    }
+
+    /// The store answers again: it gets what it has not.
+    pub(super) fn make_up(&mut self, share: &Share) {
+        if self.claim().is_err() || self.has_unstored() {
+            return;
+        }
+        let made_up = share
+            .read()
+            .map_err(Fault::from)
+            .and_then(|found| self.caught_up(share, found));
+        match made_up {
+            Ok(_) => {}
+            Err(Fault::Down(down)) => log::warn!(
+                "the store of the fleet does not have this node's grant yet: {}",
+                down.0
+            ),
+            Err(Fault::Of(error)) => log::warn!("{error}"),
         }
     }
 
@@ -85,11 +125,19 @@ impl UserTokens {
                 wanted.serial,
             )
         };
+        let mut settle = None;
         loop {
             let found = self.caught_up(share, share.read()?)?;
             if let Some(token) = usable(&found) {
                 self.learn(&token, share);
                 return Ok(token);
+            }
+            if std::mem::take(&mut self.was_down) && !self.facts().is_last_to_put {
+                settle = Some(share.clock().instant() + SETTLE);
+            }
+            if settle.is_some_and(|until| share.clock().instant() < until) {
+                share.pause(client.http(), until)?;
+                continue;
             }
             let (is_ours, locked) = share.lock()?;
             if !is_ours {
@@ -133,8 +181,11 @@ impl UserTokens {
                 "the store of the fleet has generation {} of a grant, and this node {own}; it gets that",
                 found.generation
             );
-            // The access token that came with it has ended, or is the one to be replaced.
-            let tokens = SharedTokens::only(self.current().clone());
+            let refresh = self.current().clone();
+            let tokens = match &self.newest {
+                Some(token) => share.tokens(token, refresh),
+                None => SharedTokens::only(refresh),
+            };
             share.restore(own, &tokens)?;
             return Ok(found);
         }

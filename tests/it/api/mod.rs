@@ -5,6 +5,7 @@ mod commands;
 mod grants;
 mod logs;
 pub(crate) mod rotation;
+mod shared;
 pub(crate) mod tls;
 mod tokens;
 
@@ -83,6 +84,7 @@ impl Settings {
             clock: self.clock.clone(),
             // Unencrypted loopback is where the scripted Zoom is.
             allowed_hosts: AllowedHosts::parse("ws://127.0.0.1").expect("a host"),
+            shared: None,
         }
     }
 

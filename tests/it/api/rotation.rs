@@ -18,11 +18,13 @@ use crate::harness::scripted::{Answer, Request, Scripted};
 /// One user's grant at the OAuth server. The next refresh token replaces the current one for good
 /// once anything that came with it is used; after that, the use of an older one ends the grant.
 #[derive(Default)]
-struct Family {
-    issued: u64,
+pub(super) struct Family {
+    pub(super) issued: u64,
     /// The newest token that was used.
     confirmed: u64,
-    is_dead: bool,
+    /// Access tokens up to this one are refused.
+    pub(super) ended: u64,
+    pub(super) is_dead: bool,
 }
 
 impl Family {
@@ -58,7 +60,7 @@ impl Family {
             .unwrap()
             .parse()
             .unwrap();
-        if self.is_dead || number < self.confirmed || number > self.issued {
+        if self.is_dead || number <= self.ended || number < self.confirmed || number > self.issued {
             return Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#);
         }
         self.confirmed = number;
@@ -66,7 +68,7 @@ impl Family {
     }
 }
 
-fn strict_zoom() -> (Scripted, Arc<Mutex<Family>>) {
+pub(super) fn strict_zoom() -> (Scripted, Arc<Mutex<Family>>) {
     let family = Arc::new(Mutex::new(Family::default()));
     let of_server = Arc::clone(&family);
     let zoom = Scripted::start(move |request: &Request| {
@@ -82,7 +84,7 @@ fn strict_zoom() -> (Scripted, Arc<Mutex<Family>>) {
     (zoom, family)
 }
 
-fn user(refresh_token: &str) -> Credentials {
+pub(super) fn user(refresh_token: &str) -> Credentials {
     Credentials::UserRefresh {
         client_id: "app1".to_owned(),
         client_secret: secret("client"),
@@ -90,7 +92,7 @@ fn user(refresh_token: &str) -> Credentials {
     }
 }
 
-fn first() -> String {
+pub(super) fn first() -> String {
     format!("{MARK}-refresh-0")
 }
 
@@ -343,6 +345,7 @@ fn a_newly_configured_token_wins_over_an_older_stored_one() {
         issued: 100,
         confirmed: 100,
         is_dead: false,
+        ..Family::default()
     };
     let renewed = format!("{MARK}-refresh-100");
     run(&renewed).unwrap();

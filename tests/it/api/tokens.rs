@@ -24,9 +24,13 @@ impl ManualClock {
     }
 
     pub(super) fn forward(&self, seconds: u64) {
+        self.forward_by(Duration::from_secs(seconds));
+    }
+
+    pub(super) fn forward_by(&self, time: Duration) {
         let mut clock = self.0.lock().unwrap();
-        clock.0 += Duration::from_secs(seconds);
-        clock.1 += Duration::from_secs(seconds);
+        clock.0 += time;
+        clock.1 += time;
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod demo;
 mod failures;
+mod grants;
 mod haproxy;
 mod leaving;
 
