@@ -8,7 +8,7 @@ _rtmsd() {
   esac
   case ${COMP_WORDS[1]} in
     serve) words="--config --help" ;;
-    demo) words="--out --meetings --media --product --events --serve --chaos --odd --setup --help" ;;
+    demo) words="--out --meetings --media --product --events --serve --chaos --nodes --store --odd --setup --help" ;;
     setup) words="--config --online --events --rest --set --help" ;;
     check) words="--config --online --app --live --ready --help" ;;
     authorize) words="--app --config --help" ;;

@@ -11,6 +11,8 @@ complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l events
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l serve
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l chaos
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l nodes
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l store
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l odd
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l setup
 complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l online

@@ -8,7 +8,7 @@ if (( CURRENT == 2 )); then
 fi
 case ${words[2]} in
   serve) compadd -- --config --help ;;
-  demo) compadd -- --out --meetings --media --product --events --serve --chaos --odd --setup --help ;;
+  demo) compadd -- --out --meetings --media --product --events --serve --chaos --nodes --store --odd --setup --help ;;
   setup) compadd -- --config --online --events --rest --set --help ;;
   check) compadd -- --config --online --app --live --ready --help ;;
   authorize) compadd -- --app --config --help ;;
