@@ -164,7 +164,7 @@ impl Meeting {
     }
 
     /// Forgets what earlier answers of the store said.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn begin_again(&mut self) {
         self.moves = 0;
         self.not_before = None;
         self.none_since = None;

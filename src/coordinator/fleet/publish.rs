@@ -333,7 +333,7 @@ impl Machine {
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
         };
-        meeting.begin_anew();
+        meeting.begin_again();
         meeting.owner = None;
         // The same word a second time: nothing new.
         let is_known = (meeting.held.as_ref()).is_some_and(|held| held.epoch == epoch);

@@ -304,7 +304,7 @@ impl Machine {
         }
         match routed {
             Routed::Queued => {
-                meeting.begin_anew();
+                meeting.begin_again();
                 let Some(event) = meeting.waiting.pop_front() else {
                     return;
                 };
@@ -450,7 +450,7 @@ impl Machine {
         };
         match reply {
             Reply::Claimed { .. } => {
-                meeting.begin_anew();
+                meeting.begin_again();
                 meeting.owner = Some(to.node.clone());
                 let event = meeting.waiting.pop_front();
                 self.waiting -= usize::from(event.is_some());

@@ -50,7 +50,6 @@ fn flow_g_nodes_with_one_grant_use_no_refresh_token_twice() {
         assert_eq!(refused, 0, "{calls:?}");
         assert!(calls.len() > used, "no refresh in round {round}");
         used = calls.len();
-        println!("round {round}: {used} refreshes");
         let last = calls.last().map(|call| call.at);
         wait_until("the end of the last token", || {
             last.is_some_and(|at| at.elapsed() > LIFETIME)
