@@ -1,7 +1,8 @@
 //! Nodes that leave in order, and names that are taken.
 
 use super::{BOTH, end, fleet, speaking};
-use crate::harness::{PATIENCE, wait_until_more};
+use crate::harness::{PATIENCE, wait_until, wait_until_more};
+use rtmsd::demo::End;
 
 #[test]
 fn flow_i_a_node_hands_its_streams_over_before_it_ends() {
@@ -44,4 +45,34 @@ fn flow_n_a_second_process_with_the_same_name_ends_and_says_why() {
         .wait_until_logged(&["ERROR", "fleet"]);
     let meetings = speaking(&fleet, "alone", 2, BOTH[0]);
     end(&fleet, &meetings);
+}
+
+#[test]
+fn flow_j_withdrawn_consent_deletes_the_files_of_every_node_that_had_the_stream() {
+    for duplicates in BOTH {
+        let Some(mut fleet) = fleet(2) else { return };
+        let meetings = speaking(&fleet, "withdrawn", 1, duplicates);
+        let stream = &meetings[0].streams()[0];
+        let first = fleet.wait_for_receiver(stream, &[0, 1]);
+        fleet.terminate(first);
+        fleet.wait_for_receiver(stream, &[1 - first]);
+        assert_eq!(fleet.holders(stream).len(), 2);
+        fleet.start_node(first);
+        meetings[0].end(End::stopped(8));
+        wait_until("both have deleted it", || fleet.holders(stream).is_empty());
+        // One that is away hears of it when it joins again.
+        let meetings = speaking(&fleet, "away", 1, duplicates);
+        let stream = &meetings[0].streams()[0];
+        let first = fleet.wait_for_receiver(stream, &[0, 1]);
+        fleet.terminate(first);
+        fleet.wait_for_receiver(stream, &[1 - first]);
+        meetings[0].end(End::stopped(8));
+        wait_until("who is there has deleted it", || {
+            fleet.holders(stream).len() == 1
+        });
+        fleet.start_node(first);
+        wait_until("who comes back deletes it", || {
+            fleet.holders(stream).is_empty()
+        });
+    }
 }
