@@ -14,7 +14,7 @@ use crate::domain::severity::Severity;
 pub const BEAT: Duration = Duration::from_secs(1);
 
 /// A beat permits new signaling connections for this long after it was sent. One second less than
-/// [`super::view::DEAD`]: for the way, and for clocks' rates.
+/// `view::DEAD`: for the way, and for clocks' rates.
 pub const UNSURE: Duration = Duration::from_secs(4);
 
 /// Who judges others must have been sure without a break for so long.
