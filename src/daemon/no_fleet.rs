@@ -1,35 +1,19 @@
 //! A binary without the feature `fleet`: a fleet is never there, so the compiler removes what would serve it.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::fleet_status::FleetStatus;
+use super::start::Surroundings;
 use super::streams::RunningStream;
-use super::{Daemon, Ending, Error, Event, Settings, now};
-use crate::coordinator::Coordinator;
+use super::{Daemon, Ending, Error, now};
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
-use crate::inbox;
-use crate::net::tls_client::TlsClient;
-use crate::source::ingress::Ingress;
 use crate::source::webhook::server::Accepted;
-use crate::state::StateDir;
 use crate::stream::StreamOptions;
 
 /// Never made.
 #[derive(Debug)]
 pub(super) struct Fleet(Infallible);
-
-/// What a node needs of the daemon that is being started.
-#[expect(dead_code, reason = "only a node reads it")]
-pub(super) struct Surroundings<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) state: Option<&'a Arc<StateDir>>,
-    pub(super) coordinator: &'a mut Coordinator,
-    pub(super) sender: &'a inbox::Sender<Event>,
-    pub(super) tls: &'a TlsClient,
-    pub(super) ingress: &'a Ingress<Event>,
-}
 
 impl Fleet {
     /// There is none: the settings have been checked.

@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 #[cfg(feature = "fleet")]
-use super::fleet::{Fleet, Surroundings};
+use super::fleet::Fleet;
 use super::forgetting::Forgetting;
 use super::heap_trim::TrimPolicy;
 #[cfg(not(feature = "fleet"))]
-use super::no_fleet::{Fleet, Surroundings};
+use super::no_fleet::Fleet;
 use super::places::Places;
 use super::rest_timer::RestTimer;
 use super::snapshot::{Snapshot, Unsettled};
@@ -27,7 +27,7 @@ use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
 use crate::recorder::{Disk, LockOwner, OutLock};
 use crate::source::authorization::Authorizations;
-use crate::source::ingress::Door;
+use crate::source::ingress::{Door, Ingress};
 use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
 use crate::zoom_api::{self, Api};
@@ -44,6 +44,20 @@ pub(super) struct Given {
     pub(super) tls: TlsClient,
     /// Standard output that it shares.
     pub(super) stdout: Option<Arc<Stdout>>,
+}
+
+/// What a node of a fleet needs of the daemon that is being started.
+#[cfg_attr(
+    not(feature = "fleet"),
+    expect(dead_code, reason = "only a node reads it")
+)]
+pub(super) struct Surroundings<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) state: Option<&'a Arc<StateDir>>,
+    pub(super) coordinator: &'a mut Coordinator,
+    pub(super) sender: &'a inbox::Sender<Event>,
+    pub(super) tls: &'a TlsClient,
+    pub(super) ingress: &'a Ingress<Event>,
 }
 
 impl Daemon {

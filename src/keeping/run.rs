@@ -59,7 +59,7 @@ impl Keeper {
     }
 
     /// So many bytes are expected to be written until the next look.
-    pub fn expect(&mut self, coming: u64) {
+    pub fn make_room_for(&mut self, coming: u64) {
         self.coming = coming;
     }
 

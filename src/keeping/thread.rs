@@ -265,7 +265,7 @@ impl Worker {
         let before = self.looked.replace(now.free).unwrap_or(now.free);
         let coming = before.saturating_sub(now.free);
         let coming = coming.min(limit.unwrap_or(now.total) / COMING_MAX);
-        self.keeper.expect(coming);
+        self.keeper.make_room_for(coming);
         let is_over = limit.is_some_and(|max| last.used + grown + coming > max);
         let free_min = rules.disk_free_min.map(|it| it.bytes(now.total));
         let is_short = free_min.is_some_and(|min| now.free < min + coming);

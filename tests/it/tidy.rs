@@ -785,6 +785,34 @@ fn folders_form_no_cycle() {
     );
 }
 
+/// What a test writes beside the sources must not become a part of the repository.
+#[test]
+fn nothing_else_is_at_the_top() {
+    const TOP: [&str; 15] = [
+        ".ci",
+        ".git",
+        ".gitignore",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "benches",
+        "examples",
+        "fuzz",
+        "rtms.conf.example",
+        "src",
+        "target",
+        "tests",
+    ];
+    let top = fs::read_dir(env!("CARGO_MANIFEST_DIR")).expect("the top");
+    let names = top
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let others: Vec<String> = names.filter(|name| !TOP.contains(&name.as_str())).collect();
+    assert_eq!(others, Vec::<String>::new());
+}
+
 #[test]
 fn unsafe_code_is_in_two_files() {
     for (file, code) in sources() {

@@ -30,6 +30,7 @@ use super::fleet_store::inbox::Inbox;
 use super::fleet_store::store::{News, Reach, Store};
 use super::shutdown::HAND_OVER_MAX;
 use super::snapshot::Snapshot;
+use super::start::Surroundings;
 use super::{Daemon, Ending, Error, Event, OnExit, now};
 use crate::clock::now_ms;
 use crate::coordinator::Coordinator;
@@ -39,14 +40,10 @@ use crate::coordinator::fleet::{
 use crate::domain::secret::Secret;
 use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
-use crate::inbox;
 use crate::net::resolve::Resolver;
-use crate::net::tls_client::TlsClient;
 use crate::protocol::tail as phrases;
-use crate::source::ingress::Ingress;
 use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
-use crate::state::StateDir;
 use crate::stream::StreamOptions;
 use crate::stream::permit::Permits;
 use report::Reported;
@@ -118,16 +115,6 @@ impl std::fmt::Debug for Fleet {
             .field("node", &self.machine.name())
             .finish_non_exhaustive()
     }
-}
-
-/// What a node needs of the daemon that is being started.
-pub(super) struct Surroundings<'a> {
-    pub(super) settings: &'a super::Settings,
-    pub(super) state: Option<&'a Arc<StateDir>>,
-    pub(super) coordinator: &'a mut Coordinator,
-    pub(super) sender: &'a inbox::Sender<Event>,
-    pub(super) tls: &'a TlsClient,
-    pub(super) ingress: &'a Ingress<Event>,
 }
 
 impl Fleet {
@@ -288,7 +275,7 @@ impl Daemon {
     }
 
     /// Gives the fleet's machine an event that was answered; gives it back where there is no fleet.
-    pub(super) fn for_fleet(&mut self, accepted: Accepted) -> Option<Accepted> {
+    pub(super) fn for_fleet(&mut self, mut accepted: Accepted) -> Option<Accepted> {
         let Some(fleet) = &mut self.fleet else {
             return Some(accepted);
         };
@@ -297,7 +284,7 @@ impl Daemon {
         let event = Incoming {
             number,
             about: About::of(&accepted.event),
-            body: accepted.body.to_vec(),
+            body: std::mem::take(&mut accepted.body).into_vec(),
         };
         fleet.events.insert(number, accepted);
         fleet.machine.handle_event(Instant::now(), event);

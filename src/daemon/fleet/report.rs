@@ -85,15 +85,25 @@ impl Daemon {
         }
     }
 
+    /// The epoch of a meeting changes with a reply of the store.
+    fn note_new_epochs(&mut self) {
+        let Some(fleet) = &self.fleet else {
+            return;
+        };
+        let is_new = |meeting: &&String| {
+            let epoch = fleet.machine.epoch(meeting).filter(|epoch| *epoch > 0);
+            epoch.is_some() && epoch != self.coordinator.epoch_of(meeting)
+        };
+        let changed: Vec<String> = fleet.reported.keys().filter(is_new).cloned().collect();
+        for meeting in changed {
+            self.note_epoch(&meeting);
+        }
+    }
+
     /// What is done four times a second.
     pub(super) fn after_look(&mut self) {
         self.tell_released();
-        let fleet = self.fleet.as_ref();
-        let held: Vec<String> =
-            fleet.map_or_else(Vec::new, |it| it.reported.keys().cloned().collect());
-        for meeting in held {
-            self.note_epoch(&meeting);
-        }
+        self.note_new_epochs();
         let Some(fleet) = &mut self.fleet else {
             return;
         };
