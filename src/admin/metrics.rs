@@ -21,7 +21,7 @@ use crate::delivery::live;
 use crate::delivery::push::PushStatus;
 use crate::delivery::push::machine::Report;
 use crate::domain::count::Count as MessageCount;
-use crate::domain::histogram::{BUCKET_ENDS_US, Histogram};
+use crate::domain::histogram::Histogram;
 use crate::domain::zoom_event::ACCOUNT_LABELS;
 use crate::gate;
 use crate::keeping;
@@ -922,15 +922,14 @@ impl Page<'_> {
 
     fn histogram(&mut self, name: &str, histogram: &Histogram) {
         let bucket = format!("{name}_bucket");
+        // Each is read once, because the last bucket and the count must be equal.
         let mut sum = 0;
-        for (count, end) in histogram.buckets.iter().zip(BUCKET_ENDS_US) {
-            sum += load(count);
-            self.sample(&bucket, &format!("le=\"{}\"", seconds(end)), sum);
+        for (end, count) in histogram.counts() {
+            sum += count;
+            let end = end.map_or("+Inf".to_owned(), |end| seconds(end).to_string());
+            self.sample(&bucket, &format!("le=\"{end}\""), sum);
         }
-        // Read once, because the last bucket and the count must be equal.
-        sum += histogram.buckets.last().map_or(0, load);
-        self.sample(&bucket, "le=\"+Inf\"", sum);
-        self.sample(&format!("{name}_sum"), "", seconds(load(&histogram.sum_us)));
+        self.sample(&format!("{name}_sum"), "", seconds(histogram.sum_us()));
         self.sample(&format!("{name}_count"), "", sum);
     }
 }
