@@ -1,8 +1,11 @@
 //! What a node knows of its fleet, for the admin listener.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::coordinator::fleet::call::SeenRow;
+use crate::coordinator::fleet::{Counts, Took};
+use crate::domain::histogram::Histogram;
 
 /// A node's view at one moment.
 #[derive(Debug, Clone)]
@@ -29,8 +32,56 @@ pub struct FleetStatus {
     pub streams: Vec<FleetStream>,
     /// Webhooks that were answered here and are not with their node.
     pub intents: u64,
+    /// Messages of this node's queue that were read and are not done.
+    pub queue: u64,
+    /// Withdrawn streams whose files a node may still have, as far as this one knows.
+    pub to_delete: u64,
+    /// What the machine has counted.
+    pub counts: Counts,
+    /// How long things took.
+    pub times: Arc<Times>,
+    /// How long the store was not reached, in all.
+    pub down_in_all: Duration,
+    /// This node's clock minus the store's, in milliseconds; `None` before the first beat.
+    pub clock_offset_ms: Option<i64>,
     /// What went wrong at the store, by kind.
     pub store_errors: [(&'static str, u64); 5],
+}
+
+/// How long things of the fleet took.
+#[derive(Debug)]
+pub struct Times {
+    /// A beat, from the question to the answer.
+    pub beat: Histogram,
+    /// See [`Took::Route`].
+    pub route: Histogram,
+    /// See [`Took::TakeOver`].
+    pub takeover: Histogram,
+    /// See [`Took::HandOver`].
+    pub handover: Histogram,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times {
+            beat: Histogram::default(),
+            route: Histogram::default(),
+            takeover: Histogram::slow(),
+            handover: Histogram::slow(),
+        }
+    }
+}
+
+impl Times {
+    /// Adds what the machine says.
+    pub fn record(&self, took: Took, time: Duration) {
+        let histogram = match took {
+            Took::Route => &self.route,
+            Took::TakeOver => &self.takeover,
+            Took::HandOver => &self.handover,
+        };
+        histogram.record(time);
+    }
 }
 
 /// A stream that the node has.

@@ -46,6 +46,8 @@ pub struct StatsSnapshot {
     pub media_connects: u64,
     /// Times that data began to flow.
     pub readies: u64,
+    /// Refusals because another client has the stream: status 8, 15 or 16.
+    pub refused_elsewhere: u64,
     /// Lost links, by [`Loss::label`]; a cause that never came is left out.
     pub losses: BTreeMap<&'static str, u64>,
     /// Keep-alives answered.
@@ -94,6 +96,7 @@ impl StatsSnapshot {
         self.signaling_connects += other.signaling_connects;
         self.media_connects += other.media_connects;
         self.readies += other.readies;
+        self.refused_elsewhere += other.refused_elsewhere;
         for (cause, times) in &other.losses {
             *self.losses.entry(cause).or_default() += times;
         }
@@ -119,6 +122,7 @@ pub(crate) struct StreamCounters {
     signaling_connects: AtomicU64,
     media_connects: AtomicU64,
     readies: AtomicU64,
+    refused_elsewhere: AtomicU64,
     /// In the order of [`Loss::LABELS`].
     losses: [AtomicU64; Loss::LABELS.len()],
     keep_alives: AtomicU64,
@@ -175,6 +179,7 @@ impl StreamCounters {
             signaling_connects: self.signaling_connects.load(Relaxed),
             media_connects: self.media_connects.load(Relaxed),
             readies: self.readies.load(Relaxed),
+            refused_elsewhere: self.refused_elsewhere.load(Relaxed),
             losses: losses.filter(|(_, times)| *times > 0).collect(),
             keep_alives: self.keep_alives.load(Relaxed),
             keep_alive_worst_us: self.keep_alive_worst_us.load(Relaxed),
@@ -251,6 +256,7 @@ impl StreamCounters {
             Notice::Refused { status, .. } => {
                 let is_held = status.is_some_and(RtmsStatus::is_held_elsewhere);
                 self.is_held_elsewhere.store(is_held, Relaxed);
+                self.refused_elsewhere.fetch_add(is_held.into(), Relaxed);
             }
             Notice::GivenUp { kind, .. } => {
                 self.given_up.fetch_or(kind.bit(), Relaxed);

@@ -238,6 +238,7 @@ impl Machine {
             self.is_sure_again();
         }
         if is_rolled_back {
+            self.counts.rollbacks += 1;
             self.beats.sure_since = Some(now);
             self.log(
                 Severity::Warn,

@@ -32,6 +32,12 @@ enum Sending {
     At(Instant),
 }
 
+impl Broadcast {
+    pub(super) fn message(&self) -> &Message {
+        &self.message
+    }
+}
+
 impl Machine {
     /// An event for every node: the own coordinator gets it at once.
     pub(super) fn tell_everyone(&mut self, now: Instant, event: Event) {
@@ -88,14 +94,20 @@ impl Machine {
 
     pub(super) fn broadcast_done(&mut self, now: Instant, number: u64, node: &str, reply: &Reply) {
         let mut all = self.broadcasts.iter_mut();
-        let Some(left) = (all.find(|broadcast| broadcast.number == number))
-            .and_then(|broadcast| broadcast.left.as_mut())
-        else {
+        let Some(broadcast) = all.find(|broadcast| broadcast.number == number) else {
+            return;
+        };
+        let Some(left) = &mut broadcast.left else {
             return;
         };
         match reply {
             Reply::Sent { has_room: true } => {
                 left.remove(node);
+                if let (Message::Discard { .. }, Some(dead)) =
+                    (&broadcast.message, self.takeovers.get_mut(node))
+                {
+                    dead.to_delete += 1;
+                }
             }
             _ => {
                 left.insert(node.to_owned(), Sending::At(now + 5 * TICK));

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::call::{Boot, Call, Member, Tail};
+use super::counts::Took;
 use super::record::{Record, StreamPhase};
 use crate::domain::severity::Severity;
 use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
@@ -212,6 +213,8 @@ pub enum Output {
         /// What the coordinator needs for it, as JSON.
         withdrawal: Vec<u8>,
     },
+    /// This took so long: for metrics.
+    Took(Took, Duration),
     /// Log a line.
     Log(Severity, String),
     /// End the process.

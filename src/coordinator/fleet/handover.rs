@@ -252,7 +252,7 @@ impl Machine {
             return;
         };
         let streams = held.streams.iter().map(|s| s.stream_id.clone()).collect();
-        self.give_up(id, streams, true, Some(owner.to_owned()));
+        self.let_go(id, streams, true, Some(owner.to_owned()));
         if let Some(meeting) = self.meetings.get_mut(id) {
             meeting.owner = Some(owner.to_owned());
         }

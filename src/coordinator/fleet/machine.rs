@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::beat::Beats;
 use super::broadcast::Broadcast;
 use super::call::{Call, Message, Queued, Reply, Tail};
+use super::counts::Counts;
 use super::face::{
     About, CallId, Config, Incoming, Kind, Left, MeetingState, NodeState, Output, StreamState,
 };
@@ -48,6 +49,7 @@ pub struct Machine {
     pub(super) next_broadcast: u64,
     pub(super) losses: Losses,
     pub(super) drain: Option<Drain>,
+    pub(super) counts: Counts,
     /// Events that wait, of all kinds.
     pub(super) waiting: usize,
     /// Whether the limit was told.
@@ -59,14 +61,14 @@ pub struct Machine {
     /// Meetings that need a call and may make it when another has ended.
     ready: VecDeque<String>,
     /// Meetings that need something.
-    busy: BTreeSet<String>,
+    pub(super) busy: BTreeSet<String>,
     /// When waiting things were last looked at.
     ticked: Instant,
     /// Entries of queues that were taken in, by ticket: the node and the entry.
     tickets: BTreeMap<u64, (String, String)>,
     next_ticket: u64,
     /// Entries of the own queue that are known.
-    own_entries: BTreeSet<String>,
+    pub(super) own_entries: BTreeSet<String>,
     /// Entries to be removed, by node.
     removals: BTreeMap<String, VecDeque<String>>,
     pub(super) outputs: VecDeque<Output>,
@@ -111,6 +113,7 @@ impl Machine {
             next_broadcast: 0,
             losses: Losses::default(),
             drain: None,
+            counts: Counts::default(),
             waiting: 0,
             is_full_told: false,
             calls: BTreeMap::new(),
@@ -161,7 +164,9 @@ impl Machine {
             origin: Origin::Intent(event.number),
             about: event.about,
             body: event.body,
+            at: now,
             repeats: 0,
+            is_counted: false,
         };
         match event.about.kind {
             Kind::Local => self.deliver(now, event),
@@ -199,7 +204,9 @@ impl Machine {
                         origin: Origin::Queue(ticket),
                         about,
                         body,
+                        at: now,
                         repeats: 0,
+                        is_counted: false,
                     };
                     match event.about.kind {
                         Kind::Local | Kind::Everyone => self.deliver(now, event),
@@ -236,6 +243,7 @@ impl Machine {
         if reply == Reply::Failed && asked.about != Subject::Beat {
             self.is_store_up = false;
         }
+        self.counts.note(&self.config.me, &asked.call, &reply);
         match asked.about {
             Subject::Beat => self.beat_done(now, reply),
             Subject::Meeting(meeting) => self.meeting_answered(now, &meeting, asked.call, reply),
@@ -308,6 +316,7 @@ impl Machine {
         for stream in streams {
             self.find(now, &stream);
         }
+        self.count_late(now);
         self.try_lost(now);
         self.take_over(now);
         self.drain_some(now);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::call::{Member, Tail};
+use super::counts::Gap;
 use super::face::{About, CallId, StreamState};
 use super::record::StreamPhase;
 use super::store_down::Loss;
@@ -14,8 +15,12 @@ pub(super) struct Event {
     pub(super) origin: Origin,
     pub(super) about: About,
     pub(super) body: Vec<u8>,
+    /// When it came to this process.
+    pub(super) at: Instant,
     /// How often it was sent to an owner that did not act on it.
     pub(super) repeats: u8,
+    /// It was counted as a start that came too late.
+    pub(super) is_counted: bool,
 }
 
 /// Where an event came from, and what is to be dropped in the end.
@@ -85,6 +90,8 @@ pub(super) struct Held {
     pub(super) is_left: bool,
     /// It is given away.
     pub(super) release: Option<Release>,
+    /// Streams that another node received, and that are not received here yet.
+    pub(super) gap: Option<Gap>,
     /// By stream: what the store-down rule must know.
     pub(super) losses: BTreeMap<String, Loss>,
 }

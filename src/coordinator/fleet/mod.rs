@@ -45,6 +45,7 @@
 //! | the store does not answer | `store_down` |
 //! | a planned stop | `handover` |
 //! | messages for all nodes | `broadcast` |
+//! | what is counted, for metrics | `counts` |
 //!
 //! # What is simpler than it could be, and what that costs
 //!
@@ -74,6 +75,7 @@
 mod beat;
 mod broadcast;
 pub mod call;
+pub mod counts;
 pub mod face;
 mod handover;
 pub mod machine;
@@ -88,6 +90,7 @@ mod view;
 
 pub use beat::UNSURE;
 pub use call::{Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row, SeenRow, Tail};
+pub use counts::{Counts, Took};
 pub use face::{
     About, Adoption, CallId, Config, Exit, Incoming, Kind, Left, MeetingState, NodeState, Output,
     Predecessor, StreamState,

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Tail};
+use super::counts::Gap;
 use super::face::{Adoption, MeetingState, Output, Predecessor, StreamState};
 use super::machine::Machine;
 use super::meetings::{Held, Wish};
@@ -84,6 +85,11 @@ impl Machine {
             return;
         }
         let lost = held.note_losses(now, &state.streams);
+        for stream in &state.streams {
+            if let (StreamPhase::Receiving, Some(gap)) = (stream.phase, &mut held.gap) {
+                self.outputs.extend(gap.ends(now, &stream.stream_id));
+            }
+        }
         for stream in &held.streams {
             self.streams.remove(&stream.stream_id);
         }
@@ -289,6 +295,18 @@ impl Machine {
         is_all: bool,
         heir: Option<String>,
     ) {
+        self.counts.yielded += streams.len() as u64;
+        self.let_go(id, streams, is_all, heir);
+    }
+
+    /// Ends what is another's, or was handed over.
+    pub(super) fn let_go(
+        &mut self,
+        id: &str,
+        streams: Vec<String>,
+        is_all: bool,
+        heir: Option<String>,
+    ) {
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
         };
@@ -367,6 +385,7 @@ impl Machine {
                     epoch: record.epoch,
                 });
                 if let Some(predecessor) = &predecessor {
+                    held.gap = Gap::after(now, &record, silent_for, &held.streams);
                     let streams = record.streams.len();
                     let text = format!(
                         "meeting {id} taken over from {} with {streams} streams, epoch {epoch}",

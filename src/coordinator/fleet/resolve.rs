@@ -512,6 +512,7 @@ impl Machine {
 
     /// Keeps what was sent to another node until that has acted on it.
     fn guard(&mut self, now: Instant, id: &str, node: Option<&str>, event: Event) {
+        self.was_passed_on(now, &event);
         let what = match event.about.kind {
             Kind::StreamStarts | Kind::MeetingBegins => Guarded::Start,
             Kind::StreamInterrupted => Guarded::Interruption,

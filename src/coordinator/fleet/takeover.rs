@@ -47,6 +47,8 @@ pub(super) struct Takeover {
     /// Meetings that it owned when last asked, and has not been asked for.
     owned: VecDeque<String>,
     list_at: Instant,
+    /// Messages of its queue that tell it to delete files.
+    pub(super) to_delete: usize,
 }
 
 /// How many claims are allowed.
@@ -80,6 +82,7 @@ impl Takeover {
             entries: Vec::new(),
             owned: VecDeque::new(),
             list_at: now,
+            to_delete: 0,
         }
     }
 }
@@ -191,7 +194,7 @@ impl Machine {
         match reply {
             Reply::Queue(entries) => {
                 takeover.has_read_queue = true;
-                self.keep_entries(node, entries);
+                self.keep_entries(now, node, entries);
             }
             Reply::Meetings(owned) => {
                 let is_old = now.saturating_duration_since(takeover.since) >= LIST_LATER;
@@ -229,7 +232,11 @@ impl Machine {
     }
 
     /// Events of the dead node's queue. The rest stays there for the node itself: what it must delete.
-    fn keep_entries(&mut self, node: &str, entries: Vec<Queued>) {
+    fn keep_entries(&mut self, now: Instant, node: &str, entries: Vec<Queued>) {
+        let is_discard = |it: &&Queued| matches!(it.message, Some(Message::Discard { .. }));
+        if let Some(takeover) = self.takeovers.get_mut(node) {
+            takeover.to_delete = entries.iter().filter(is_discard).count();
+        }
         for entry in entries {
             let Some(Message::Event(body)) = entry.message else {
                 continue;
@@ -247,7 +254,9 @@ impl Machine {
                     origin: Origin::Queue(ticket),
                     about,
                     body,
+                    at: now,
                     repeats: 0,
+                    is_counted: false,
                 });
             }
         }

@@ -89,6 +89,11 @@ impl Daemon {
                 stream_id,
                 withdrawal,
             } => self.discard(ticket, stream_id, &withdrawal),
+            Output::Took(took, time) => {
+                if let Some(fleet) = &self.fleet {
+                    fleet.times.record(took, time);
+                }
+            }
             Output::Log(severity, text) => log::log!(log_level(severity), "fleet: {text}"),
             Output::Exit(exit, text) => {
                 log::error!("fleet: {text}");

@@ -6,6 +6,7 @@
 //! | [`carry`] | what comes out: carries out the machine's wishes |
 //! | [`report`] | what the machine is told about meetings and streams |
 //! | [`status`] | what the admin listener shows |
+//! | [`clock`] | the own clock beside the store's |
 //! | [`kept`] | what the next process must know |
 //!
 //! The machine decides whether an event is this node's. So the coordinator gets only events of meetings that
@@ -14,6 +15,7 @@
 //! ([`crate::daemon::fleet_store`]).
 
 mod carry;
+mod clock;
 mod kept;
 mod report;
 mod status;
@@ -24,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::fleet_digests::FleetDigests;
+use super::fleet_status::Times;
 use super::fleet_store::Codec;
 use super::fleet_store::facts::Facts;
 use super::fleet_store::inbox::Inbox;
@@ -35,7 +38,7 @@ use super::{Daemon, Ending, Error, Event, OnExit, now};
 use crate::clock::now_ms;
 use crate::coordinator::Coordinator;
 use crate::coordinator::fleet::{
-    About, Boot, CallId, Config, Incoming, Left, Machine, Member, NodeState, Queued, Tail,
+    About, Boot, CallId, Config, Incoming, Left, Machine, Member, NodeState, Queued, Reply, Tail,
 };
 use crate::domain::secret::Secret;
 use crate::domain::severity::Severity;
@@ -46,6 +49,7 @@ use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
 use crate::stream::StreamOptions;
 use crate::stream::permit::Permits;
+use clock::Clock;
 use report::Reported;
 
 /// The data layout that this program writes.
@@ -102,6 +106,10 @@ pub(super) struct Fleet {
     is_ready: Arc<AtomicBool>,
     facts: Option<Facts>,
     down_since: Option<Instant>,
+    /// The outages that are over.
+    down_before: Duration,
+    clock: Clock,
+    times: Arc<Times>,
     looked: Instant,
     draining_since: Option<Instant>,
     is_drained: bool,
@@ -216,6 +224,9 @@ impl Fleet {
             is_ready,
             facts: None,
             down_since: None,
+            down_before: Duration::ZERO,
+            clock: Clock::default(),
+            times: Arc::default(),
             looked: Instant::now(),
             draining_since: None,
             is_drained: false,
@@ -302,6 +313,11 @@ impl Daemon {
                 let id = CallId(id);
                 if let Some(asked) = fleet.beats.remove(&id) {
                     fleet.beat_answered = asked;
+                }
+                if let Reply::Beat { sent, store_ms, .. } = &reply {
+                    let took = sent.elapsed();
+                    fleet.times.beat.record(took);
+                    fleet.clock.compare(now_ms(), *store_ms, took);
                 }
                 fleet.machine.handle_reply(now, id, reply);
             }
@@ -416,10 +432,14 @@ impl Fleet {
             log::log!(level(severity), "the fleet's store ({store}): {finding}");
         }
         match self.down_since.take() {
-            Some(since) => log::info!(
-                "the fleet's store answers again seconds={:.1}",
-                since.elapsed().as_secs_f64()
-            ),
+            Some(since) => {
+                let time = since.elapsed();
+                self.down_before += time;
+                log::info!(
+                    "the fleet's store answers again seconds={:.1}",
+                    time.as_secs_f64()
+                );
+            }
             None => log::info!(
                 "the fleet's store answers product={} version={}",
                 facts.name,

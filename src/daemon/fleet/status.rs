@@ -1,5 +1,6 @@
 //! What this node knows of its fleet, for the admin listener.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -34,18 +35,25 @@ impl Daemon {
         let view = fleet.machine.view();
         let living = view.rows().iter().filter(|row| row.age < LIVING);
         let differing = living.filter(|row| row.row.must != fleet.digests.must);
+        let down_for = fleet.down_since.map(|since| since.elapsed());
         Some(FleetStatus {
             fleet: settings.name.clone(),
             node: fleet.machine.name().to_owned(),
             state: fleet.machine.node_state(Instant::now()).name(),
             store: settings.store.to_string(),
-            down_for: fleet.down_since.map(|since| since.elapsed()),
+            down_for,
+            down_in_all: fleet.down_before + down_for.unwrap_or_default(),
             is_minority: view.is_minority(),
             rows: view.rows().to_vec(),
             differing: differing.count() as u64,
             meetings: fleet.machine.held().count() as u64,
             streams,
             intents: fleet.events.len() as u64,
+            queue: fleet.machine.queue_len() as u64,
+            to_delete: fleet.machine.to_delete() as u64,
+            counts: fleet.machine.counts().clone(),
+            times: Arc::clone(&fleet.times),
+            clock_offset_ms: fleet.clock.offset_ms(),
             store_errors: fleet.store_errors(),
         })
     }

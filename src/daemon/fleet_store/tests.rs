@@ -397,6 +397,8 @@ fn a_meeting_is_handed_over_with_its_tails() {
         panic!("{reply:?}");
     };
     assert_eq!((before.owner, before.epoch), (member("a", 1), 1));
+    // The heir learns that it was handed over, and when.
+    assert_eq!(before.phase, Phase::Handing);
     assert_eq!((before.entry, tails.len()), (b"last words".to_vec(), 1));
     assert_eq!(tails[0].1, tail);
     // Whose reply was lost hears it, also when the heir has it already.

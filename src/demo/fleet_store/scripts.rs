@@ -302,10 +302,7 @@ impl Model {
         if self.length(its_queue)? >= QUEUE_MAX {
             return Ok(words("full", []));
         }
-        let (phase, at) = match r.owner {
-            Some(_) => (r.phase, r.at),
-            None => (b"held".to_vec(), text(self.now)),
-        };
+        let (phase, at) = (b"handing".to_vec(), text(self.now));
         let was = [me, boot, had, &phase, &at].map(Vec::as_slice).join(&b'|');
         let pairs = [
             ("owner", heir.clone()),

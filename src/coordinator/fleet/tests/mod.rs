@@ -1,5 +1,6 @@
 //! The rules and flows, each as a test. Every one runs with both kinds of Zoom.
 
+mod counts;
 mod flows;
 mod simulation;
 mod store_down;

@@ -13,7 +13,7 @@ if r[1] and not (r[1] == me and r[2] == boot and held == epoch and r[4] ~= 'ende
   return {'newer', {r[1], r[2], held, r[4], now - r[5], silent, r[6] or '', r[7] or ''}}
 end
 if redis.call('XLEN', KEYS[7]) >= 8192 then return {'full'} end
-local was = table.concat({me, boot, ARGV[4], r[4] or 'held', r[5] or string.format('%.0f', now)}, '|')
+local was = table.concat({me, boot, ARGV[4], 'handing', string.format('%.0f', now)}, '|')
 redis.call('HSET', KEYS[1], 'owner', heir, 'boot', its, 'epoch', epoch + 1, 'phase', 'handing', 'at_ms', now,
   'entry', ARGV[7], 'was', was)
 redis.call('PEXPIRE', KEYS[1], 10800000)

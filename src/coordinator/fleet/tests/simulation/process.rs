@@ -128,6 +128,8 @@ pub(crate) struct Process {
     pub(crate) everyone: u32,
     /// Connections that the coordinator has closed.
     pub(crate) closing: Vec<(String, ConnId)>,
+    /// What the machine says for metrics.
+    pub(crate) took: Vec<(Took, Duration)>,
 }
 
 /// A connection that lasts for so long begins a new series of tries.

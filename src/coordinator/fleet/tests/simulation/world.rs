@@ -245,6 +245,7 @@ impl World {
             discarded: Default::default(),
             everyone: 0,
             closing: Vec::new(),
+            took: Vec::new(),
         });
         let intents = node.disk.intents.clone();
         self.note(|| format!("{name} starts as {boot}"));
@@ -979,6 +980,11 @@ impl World {
                     process.to_save.push(ticket);
                 }
                 self.save_soon(name);
+            }
+            Output::Took(took, time) => {
+                if let Some(process) = self.process(name) {
+                    process.took.push((took, time));
+                }
             }
             Output::Log(severity, text) => {
                 if severity > Severity::Debug
