@@ -32,6 +32,7 @@
 //! | [`recorder`] | the files of a stream | `disk`, `sync` |
 //! | [`delivery`] | where data goes: standard output, HTTP push, the live feed, live media, what follows a stream's end | `stdout`, `push`, `live`, `media`, and others while they have work |
 //! | [`keeping`] | removes recordings by age and space | `keeping`, where a rule is set |
+//! | [`merging`] | makes one folder of what several nodes received of a stream | |
 //! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
 //! | [`config`] | turns `rtms.conf` and the environment into settings | |
 //! | [`cli`] | the commands | signals |
@@ -189,6 +190,8 @@ pub mod inbox;
 pub mod keeping;
 #[doc(hidden)]
 pub mod log;
+#[doc(hidden)]
+pub mod merging;
 #[doc(hidden)]
 pub mod net;
 #[doc(hidden)]

@@ -425,7 +425,7 @@ impl Meta {
 
 /// Milliseconds from the stream's zero to a timestamp, which may be earlier; `None` without a
 /// timestamp.
-pub(super) fn offset_ms(stamp_ms: u64, started_ms: u64) -> Option<i64> {
+pub(crate) fn offset_ms(stamp_ms: u64, started_ms: u64) -> Option<i64> {
     let stamp = i64::try_from(stamp_ms).ok().filter(|stamp| *stamp > 0)?;
     Some(stamp - i64::try_from(started_ms).ok()?)
 }

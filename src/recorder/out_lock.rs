@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::append_file::{FILE_MODE, make_folder};
 use crate::net::host_name::host_name;
-use crate::state::folder_lock::{FolderLock, LockError, LockHolder};
+use crate::state::folder_lock::{FolderLock, LockError, LockHolder, is_held};
 
 /// The file whose lock says that a server writes here. Hidden, since it is no recording.
 const LOCK_NAME: &str = ".rtmsd.lock";
@@ -74,6 +74,17 @@ impl OutLock {
             }
         }
     }
+}
+
+/// The folder of recordings in which a path is: the nearest one above it in which a server has written.
+pub fn out_above(path: &Path) -> Option<&Path> {
+    let mut above = path.ancestors().skip(1);
+    above.find(|folder| folder.join(LOCK_NAME).exists())
+}
+
+/// Whether a server writes to that folder of recordings now.
+pub fn is_written(out: &Path) -> bool {
+    is_held(&out.join(LOCK_NAME))
 }
 
 impl OutInUse {

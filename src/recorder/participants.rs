@@ -95,6 +95,27 @@ impl ParticipantLog {
         }
     }
 
+    /// Adds the list of a node that went on with the stream: who had not left, or joined at the same
+    /// moment, is the same person, of whom the other node knows more.
+    pub(crate) fn continue_with(&mut self, later: ParticipantLog) {
+        for newer in later.entries {
+            let is_full = self.entries.len() >= ENTRIES_MAX;
+            let here = self.entries.iter_mut().rev().find(|entry| {
+                let is_same = match (&entry.user_id, &newer.user_id) {
+                    (Some(own), Some(other)) => own == other,
+                    _ => entry.channel_id.is_some() && entry.channel_id == newer.channel_id,
+                };
+                let is_here = entry.left_ms.is_none() || entry.joined_ms == newer.joined_ms;
+                is_same && is_here
+            });
+            match here {
+                Some(entry) => entry.replace_with(newer),
+                None if is_full => {}
+                None => self.entries.push(newer),
+            }
+        }
+    }
+
     /// The name of a speaker whose audio packet or phrase has no name: that of the newest entry
     /// with these ids, or else the caller's if the speaker is the caller.
     pub fn name_of(&self, user_id: &Id<'_>, channel_id: Option<&Id<'_>>) -> Option<&str> {
@@ -114,6 +135,23 @@ impl ParticipantLog {
 }
 
 impl Presence {
+    /// Takes over what a later node knows of the same presence; its start is the earlier node's.
+    fn replace_with(&mut self, newer: Presence) {
+        *self = Presence {
+            user_id: newer.user_id.or(self.user_id.take()),
+            user_name: match newer.user_name.is_empty() {
+                true => std::mem::take(&mut self.user_name),
+                false => newer.user_name,
+            },
+            channel_id: newer.channel_id.or(self.channel_id.take()),
+            mode: newer.mode.or(self.mode.take()),
+            queue_id: newer.queue_id.or(self.queue_id.take()),
+            queue_name: newer.queue_name.or(self.queue_name.take()),
+            joined_ms: self.joined_ms.or(newer.joined_ms),
+            left_ms: newer.left_ms.or(self.left_ms),
+        };
+    }
+
     /// Merges what the event has about the person. Returns whether anything changed.
     fn merge(&mut self, person: &Participant) -> bool {
         let before = self.clone();
@@ -142,6 +180,30 @@ impl Presence {
 mod tests {
     use super::*;
     use crate::protocol::message::{Message, decode};
+
+    #[test]
+    fn the_list_of_a_later_node_continues_that_of_an_earlier_one() {
+        let list = |text| serde_json::from_str::<ParticipantLog>(text).expect("a list");
+        let mut whole = list(
+            r#"[{"user_id":1,"user_name":"Ada","joined_ms":10},
+                {"user_id":2,"user_name":"Bo","joined_ms":20,"left_ms":30},
+                {"user_id":3,"user_name":"Cy","joined_ms":25,"left_ms":40}]"#,
+        );
+        whole.continue_with(list(
+            r#"[{"user_id":1,"user_name":"Ada L.","joined_ms":50,"left_ms":90},
+                {"user_id":2,"user_name":"Bo","joined_ms":60},
+                {"user_id":3,"user_name":"","joined_ms":25},
+                {"user_id":4,"user_name":"Di","joined_ms":70}]"#,
+        ));
+        let expected = list(
+            r#"[{"user_id":1,"user_name":"Ada L.","joined_ms":10,"left_ms":90},
+                {"user_id":2,"user_name":"Bo","joined_ms":20,"left_ms":30},
+                {"user_id":3,"user_name":"Cy","joined_ms":25,"left_ms":40},
+                {"user_id":2,"user_name":"Bo","joined_ms":60},
+                {"user_id":4,"user_name":"Di","joined_ms":70}]"#,
+        );
+        assert_eq!(whole, expected);
+    }
 
     /// Applies an event, given as JSON.
     fn on_event(log: &mut ParticipantLog, product: Product, event: &str) -> bool {

@@ -24,7 +24,7 @@ mod records;
 mod synced;
 
 pub use folder::discard_folder;
-pub(super) use folder::is_picture;
+pub(crate) use folder::is_picture;
 
 use folder::closed_files;
 

@@ -116,6 +116,16 @@ impl FolderLock {
     }
 }
 
+/// Whether a process holds the lock of that file, which is not changed. One that cannot be read or locked
+/// is held by nobody.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    // A shared lock, for the blink of an eye: two that look do not see each other.
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 impl Drop for FolderLock {
     fn drop(&mut self) {
         held().remove(&self.id);

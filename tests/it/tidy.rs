@@ -132,6 +132,11 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
         &["rustix", "log"],
     ),
     (
+        "merging",
+        &["domain", "recorder", "feed"],
+        &["rustix", "serde", "serde_json", "sha2"],
+    ),
+    (
         "daemon",
         &[
             "domain",
@@ -247,6 +252,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "delivery",
             "feed",
             "forgetting",
+            "merging",
             "daemon",
             "admin",
             "systemd",
@@ -337,6 +343,7 @@ const PURE_FILES: &[&str] = &[
     "forgetting/person.rs",
     "forgetting/lines.rs",
     "forgetting/texts.rs",
+    "merging/union.rs",
     "admin/host.rs",
     "admin/files/media_type.rs",
     "admin/files/range.rs",

@@ -36,6 +36,17 @@ pub(crate) struct Recorded<'a> {
 }
 
 impl<'a> Recorded<'a> {
+    /// The record in a line of the journal; `None` for one about the stream itself, which stands there
+    /// alone.
+    pub(crate) fn of(line: &Line<'a>) -> Option<Recorded<'a>> {
+        let recorded = Recorded {
+            kind: line.kind,
+            line: without_people(line.kind, line.data()),
+        };
+        let is_elsewhere = recorded.is_phrase() || recorded.is_chat() || recorded.is_event();
+        is_elsewhere.then_some(recorded)
+    }
+
     pub(crate) fn is_phrase(&self) -> bool {
         self.kind.starts_with("transcript.")
     }
@@ -78,13 +89,7 @@ impl JournalTail {
     pub(crate) fn records(&self) -> Vec<Recorded<'_>> {
         let lines = self.text.as_bytes().split(|b| *b == b'\n');
         let lines = lines.filter_map(Line::parse);
-        let recorded = lines.map(|line| Recorded {
-            kind: line.kind,
-            line: without_people(line.kind, line.data()),
-        });
-        recorded
-            .filter(|it| it.is_phrase() || it.is_chat() || it.is_event())
-            .collect()
+        lines.filter_map(|line| Recorded::of(&line)).collect()
     }
 
     /// How many of `records` (the journal's, as they look in the other file) stand in that file already,

@@ -8,7 +8,7 @@ use crate::feed::FEED_NAME;
 use crate::recorder::meta::FILE_NAME as META_NAME;
 
 /// Whether it is a single picture. There may be a hundred thousand of them, too many to name each.
-pub(in crate::recorder) fn is_picture(name: &str) -> bool {
+pub(crate) fn is_picture(name: &str) -> bool {
     name.ends_with(".jpg") || name.ends_with(".png")
 }
 
