@@ -195,6 +195,9 @@ pub fn completions(shell: &str) -> Option<String> {
 /// Options whose value is a file or a directory.
 const WITH_PATH: [&str; 2] = ["--config", "--out"];
 
+/// The commands whose words are folders.
+const WITH_FOLDERS: [&str; 2] = ["merge", "mux"];
+
 /// The words that may follow a command, from its usage text: the long options, and the words of a
 /// list.
 fn words(command: &str) -> Vec<&'static str> {
@@ -244,7 +247,11 @@ fn zsh() -> String {
     let first = first_words();
     let mut cases = String::new();
     for command in commands() {
-        let files = if command == "mux" { " _files;" } else { "" };
+        let files = if WITH_FOLDERS.contains(&command) {
+            " _files;"
+        } else {
+            ""
+        };
         let _ = writeln!(
             cases,
             "  {command}){files} compadd -- {} ;;",
@@ -268,7 +275,11 @@ fn fish() -> String {
     for option in WITH_PATH {
         let _ = writeln!(text, "complete -c rtmsd -l {} -r -F", &option[2..]);
     }
-    text.push_str("complete -c rtmsd -n \"__fish_seen_subcommand_from mux\" -F\n");
+    let _ = writeln!(
+        text,
+        "complete -c rtmsd -n \"__fish_seen_subcommand_from {}\" -F",
+        WITH_FOLDERS.join(" ")
+    );
     for command in commands() {
         for word in words(command) {
             if word == "--help" || WITH_PATH.contains(&word) {

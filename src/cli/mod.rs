@@ -22,6 +22,7 @@ pub(crate) mod lines;
 pub mod link;
 pub mod list;
 pub mod manpages;
+pub mod merge;
 pub mod mux;
 pub mod prune;
 pub mod push;
@@ -228,6 +229,7 @@ fn dispatch(command: Command, app: Option<&str>) -> u8 {
                 tap::run(&options, &loaded.config)
             })
         }
+        Command::Merge(options) => merge::run(&options, &mut io::stdout()),
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Push(command) if command.action == PushAction::Secret => {
             push::secret(&mut io::stdout())

@@ -3,7 +3,7 @@
 use crate::cli::check::probe::Probe;
 use std::path::PathBuf;
 
-use crate::cli::{forget, link, list, mux, prune, setup, tail, tap};
+use crate::cli::{forget, link, list, merge, mux, prune, setup, tail, tap};
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::protocol::MediaSelection;
@@ -67,6 +67,8 @@ pub enum Command {
     Print(Page),
     /// Make one file of a recording.
     Mux(mux::Options),
+    /// Make one folder of the epochs of a stream.
+    Merge(merge::Options),
     /// Find recordings.
     List(list::Options),
     /// Remove recordings by the rules.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
 use crate::cli::check::probe::Probe;
 use crate::cli::manpages::SHELLS;
-use crate::cli::{forget, link, list, mux, prune, setup, tail, tap};
+use crate::cli::{forget, link, list, merge, mux, prune, setup, tail, tap};
 use crate::config::apps::is_name;
 use crate::delivery::media::head::Kind;
 use crate::delivery::push::command::From;
@@ -154,6 +154,7 @@ impl Given {
                     watch: self.has(Opt::Watch),
                 })
             }
+            Some("merge") => self.merge(),
             Some("mux") => self.mux(),
             Some("list") => self.list(),
             Some("prune") => self.prune(),
@@ -263,6 +264,23 @@ impl Given {
             force: self.has(Opt::Force),
             dry_run: self.has(Opt::DryRun),
             feed: self.has(Opt::Feed),
+        }))
+    }
+
+    fn merge(&self) -> Result<Command, UsageError> {
+        self.only("merge", &[Opt::Out, Opt::Json], usize::MAX)?;
+        let folders = self.words[1..].iter().map(PathBuf::from);
+        let folders: Vec<PathBuf> = folders.collect();
+        if folders.iter().any(|folder| folder.as_os_str().is_empty()) || folders.is_empty() {
+            return error("merge: found nothing, expected the folders of a stream");
+        }
+        let Some(out) = self.path(Opt::Out) else {
+            return error("merge: found no --out, expected the name of the new folder");
+        };
+        Ok(Command::Merge(merge::Options {
+            folders,
+            out,
+            json: self.has(Opt::Json),
         }))
     }
 

@@ -351,6 +351,14 @@ fn wrong_command_lines_are_explained() {
              UUID)",
         ),
         ("start 1 2", "unexpected argument \"2\""),
+        (
+            "merge --out x",
+            "merge: found nothing, expected the folders of a stream",
+        ),
+        (
+            "merge s s.e2",
+            "merge: found no --out, expected the name of the new folder",
+        ),
         ("mux", "mux: found nothing, expected the folder of a stream"),
         (
             "mux r --format avi",

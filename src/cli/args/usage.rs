@@ -39,6 +39,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   prune     removes recordings by RTMS_KEEP and RTMS_DISK_MAX, or shows which
   forget    deletes a meeting, an account's data or one person, with a receipt
   push      tries, pauses, resumes or replays an endpoint of HTTP push
+  merge     makes one folder of what the nodes of a fleet received of a stream
   mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
   print     prints configuration, systemd units, manual pages, completions
   help      prints a chapter of the manual; without a topic, the list of topics
@@ -199,6 +200,20 @@ RTMS_PUSH_<NAME>_URL. All but test and secret are done by the running server.
                     characters or more of one
   --app NAME        the app of RTMS_APPS, if there are several
   --config FILE     the configuration
+";
+
+pub(super) const MERGE: &str = "\
+usage: rtmsd merge FOLDER... --out FOLDER [--json]
+
+Makes one folder of the epochs of a stream: of what the nodes of a fleet received
+of it one after the other, each in a folder of its own. FOLDER is one of them, or
+a folder that holds some; copy them together from the nodes first. Each phrase
+stands once, in order; sound and pictures stay as they are, beside each other.
+The folders that are read are not changed. They must be of one stream, and that
+must be over. rtmsd mux reads the new folder like any other.
+
+  --out FOLDER     the new folder; it must not exist, nor be below RTMS_OUT
+  --json           prints what was merged as one JSON object
 ";
 
 pub(super) const MUX: &str = "\
@@ -380,7 +395,7 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "serve",
     "demo",
     "setup",
@@ -399,6 +414,7 @@ const COMMANDS: [&str; 21] = [
     "prune",
     "forget",
     "push",
+    "merge",
     "mux",
     "print",
     "help",
@@ -422,6 +438,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "prune" => Some(PRUNE),
         "forget" => Some(FORGET),
         "push" => Some(PUSH),
+        "merge" => Some(MERGE),
         "mux" => Some(MUX),
         "print" => Some(PRINT),
         "help" => Some(HELP),

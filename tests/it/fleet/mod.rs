@@ -6,6 +6,7 @@ mod failures;
 mod grants;
 mod haproxy;
 mod leaving;
+mod merging;
 
 use rtmsd::demo::{Begin, Duplicates, MeetingHandle, MeetingScript, Options, Step};
 

@@ -153,26 +153,22 @@ impl Fleet {
 
     /// What all nodes together have of a meeting, compared with what was sent.
     pub(crate) fn comparison(&self, meeting: &MeetingHandle) -> Comparison {
-        let mut lines = Vec::new();
         let streams = meeting.streams();
-        let mut folders = Vec::new();
-        for node in &self.nodes {
-            for folder in node.stream_folders() {
-                let meta = meta(&folder);
-                if streams
-                    .iter()
-                    .any(|stream| meta["stream_id"] == stream.as_str())
-                {
-                    folders.push((meta["epoch"].as_u64(), folder));
-                }
-            }
-        }
-        folders.sort();
-        for (_, folder) in folders {
-            let text = std::fs::read_to_string(folder.join("transcript.jsonl"));
-            lines.extend(text.unwrap_or_default().lines().map(str::to_owned));
-        }
-        compare(&meeting.sent(), lines.iter().map(String::as_str))
+        let folders = streams.iter().flat_map(|stream| self.folders(stream));
+        let text = |folder: PathBuf| std::fs::read_to_string(folder.join("transcript.jsonl"));
+        let text: String = folders.filter_map(|folder| text(folder).ok()).collect();
+        compare(&meeting.sent(), text.lines())
+    }
+
+    /// Where the nodes have files of a stream, in the order of epochs.
+    pub(crate) fn folders(&self, stream_id: &str) -> Vec<PathBuf> {
+        let all = self.nodes.iter().flat_map(Node::stream_folders);
+        let all = all.map(|folder| (meta(&folder), folder));
+        let own = all.filter(|(meta, _)| meta["stream_id"] == stream_id);
+        let own = own.map(|(meta, folder)| (meta["epoch"].as_u64(), folder));
+        let mut own: Vec<_> = own.collect();
+        own.sort();
+        own.into_iter().map(|(_, folder)| folder).collect()
     }
 
     /// Every file of every node is complete.

@@ -25,12 +25,13 @@ _rtmsd() {
     prune) words="--dry-run --now --json --app --config --help" ;;
     forget) words="--meeting --account --user --with-mixed --dry-run --json --app --config --help" ;;
     push) words="--from --stream --app --config --help test pause resume replay secret" ;;
+    merge) words="--out --json --help" ;;
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
     print) words="--help conf unit socket man man-conf schema metrics completions" ;;
     help) words="--help operating containers fleet connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing" ;;
-    *) words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version" ;;
+    *) words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push merge mux print help --config --help --version" ;;
   esac
-  [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version"
+  [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push merge mux print help --config --help --version"
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 complete -o default -F _rtmsd rtmsd

@@ -1,10 +1,10 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push merge mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
 complete -c rtmsd -l out -r -F
-complete -c rtmsd -n "__fish_seen_subcommand_from mux" -F
+complete -c rtmsd -n "__fish_seen_subcommand_from merge mux" -F
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l meetings
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l media
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l product
@@ -83,6 +83,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from push" -a pause
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -a resume
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -a replay
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -a secret
+complete -c rtmsd -n "__fish_seen_subcommand_from merge" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l format
 complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l picture
 complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l copy

@@ -3,7 +3,7 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version
+  compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push merge mux print help --config --help --version
   return
 fi
 case ${words[2]} in
@@ -25,8 +25,9 @@ case ${words[2]} in
   prune) compadd -- --dry-run --now --json --app --config --help ;;
   forget) compadd -- --meeting --account --user --with-mixed --dry-run --json --app --config --help ;;
   push) compadd -- --from --stream --app --config --help test pause resume replay secret ;;
+  merge) _files; compadd -- --out --json --help ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema metrics completions ;;
   help) compadd -- --help operating containers fleet connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing ;;
-  *) compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version ;;
+  *) compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push merge mux print help --config --help --version ;;
 esac
