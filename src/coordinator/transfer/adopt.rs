@@ -131,6 +131,7 @@ impl Coordinator {
             return self.tell_active(now, local, told);
         }
         let was_open = told.is_active();
+        let is_of_other_disk = self.is_of_other_disk(local.as_ref(), &told);
         // Where nothing of it was received, nothing is left.
         let is_repeat = local.as_ref().is_none_or(|local| local.is_revoked);
         let mut entry = match &local {
@@ -158,6 +159,9 @@ impl Coordinator {
         if is_revoked {
             self.withdraw(now, stream_id, is_repeat);
         }
+        if runs && is_of_other_disk {
+            self.begin_next_tenure(stream_id);
+        }
         match runs {
             true if is_superseded => self.begin_next_life(now, stream_id),
             true => self.start_stream(now, stream_id, window, true),
@@ -167,6 +171,18 @@ impl Coordinator {
             }
             false => {}
         }
+    }
+
+    /// Whether a process of this name had the stream last, and wrote it elsewhere: what is known here is older, and
+    /// the record was not claimed as that of an earlier process with this state, which keeps its epoch.
+    fn is_of_other_disk(&self, local: Option<&StreamEntry>, told: &StreamEntry) -> bool {
+        let Some(tenure) = told.tenure.as_deref().filter(|_| told.is_active()) else {
+            return false;
+        };
+        let here = local.and_then(|local| local.tenure.as_deref());
+        let is_known = here.is_some_and(|here| here.epoch == tenure.epoch);
+        let is_kept = self.epoch_of(&told.started.id) == Some(tenure.epoch);
+        self.settings.node.as_deref() == Some(tenure.node.as_str()) && !is_known && !is_kept
     }
 
     /// A stream that is active here hears what another node heard, as if it had come here.

@@ -168,19 +168,21 @@ impl Coordinator {
 
     /// In a fleet: from now on this node receives the stream. What it has received already it continues.
     pub(super) fn begin_tenure(&mut self, stream_id: &str) {
+        let tenure = (self.streams.get(stream_id)).and_then(|entry| entry.tenure.as_ref());
+        let had_it = tenure.is_some_and(|tenure| Some(&tenure.node) == self.settings.node.as_ref());
+        if !had_it {
+            self.begin_next_tenure(stream_id);
+        }
+    }
+
+    /// The same where this node's name had it, but not this disk.
+    fn begin_next_tenure(&mut self, stream_id: &str) {
         let Some(node) = self.settings.node.clone() else {
             return;
         };
         let Some(entry) = self.streams.get_mut(stream_id) else {
             return;
         };
-        if entry
-            .tenure
-            .as_ref()
-            .is_some_and(|tenure| tenure.node == node)
-        {
-            return;
-        }
         let meeting = self.meetings.get(&entry.started.id);
         let epoch = meeting.and_then(|meeting| meeting.epoch).unwrap_or(1);
         let before = entry.tenure.take();
