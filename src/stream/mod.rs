@@ -273,6 +273,12 @@ impl StreamHandle {
         self.counters.phase()
     }
 
+    /// How often Zoom let its signaling in.
+    #[doc(hidden)]
+    pub fn connects(&self) -> u64 {
+        self.counters.connects()
+    }
+
     /// Whether Zoom refused it last because another client has the stream (8, 15, 16).
     #[doc(hidden)]
     pub fn is_held_elsewhere(&self) -> bool {

@@ -205,6 +205,11 @@ impl StreamCounters {
         }
     }
 
+    /// How often signaling was let in.
+    pub(crate) fn connects(&self) -> u64 {
+        self.signaling_connects.load(Relaxed)
+    }
+
     /// Whether it was refused last because another client has it.
     pub(crate) fn is_held_elsewhere(&self) -> bool {
         self.is_held_elsewhere.load(Relaxed)

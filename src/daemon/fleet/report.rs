@@ -15,6 +15,29 @@ pub(super) struct Reported {
     /// Digest of what another node needs.
     entry: u64,
     streams: Vec<StreamState>,
+    /// How often each of them had been let in by then.
+    connects: Vec<u64>,
+}
+
+impl Reported {
+    /// A stream may be let in and lost again between two looks: that is how a node that is cut off sees that
+    /// another has it. The streams as they were in between, if so.
+    fn let_in_and_lost_since(&self, before: &Reported) -> Option<Vec<StreamState>> {
+        let mut streams = self.streams.clone();
+        let mut is_any = false;
+        for (stream, connects) in streams.iter_mut().zip(&self.connects) {
+            let mut known = before.streams.iter().zip(&before.connects);
+            let known = known.find(|(known, _)| known.stream_id == stream.stream_id);
+            let was_lost = known.is_some_and(|(known, before)| {
+                known.phase != StreamPhase::Receiving && before < connects
+            });
+            if was_lost && stream.phase == StreamPhase::Lost {
+                stream.phase = StreamPhase::Receiving;
+                is_any = true;
+            }
+        }
+        is_any.then_some(streams)
+    }
 }
 
 impl Daemon {
@@ -24,9 +47,12 @@ impl Daemon {
         if is_look_due {
             let fleet = self.fleet.as_ref();
             for (meeting, reported) in fleet.into_iter().flat_map(|it| &it.reported) {
-                let is_as_before =
-                    |stream: &StreamState| *stream == self.stream_state(&stream.stream_id);
-                if !reported.streams.iter().all(is_as_before) {
+                let is_as_before = |(stream, connects): (&StreamState, &u64)| {
+                    *stream == self.stream_state(&stream.stream_id)
+                        && *connects == self.connects(&stream.stream_id)
+                };
+                let mut streams = reported.streams.iter().zip(&reported.connects);
+                if !streams.all(is_as_before) {
                     changed.insert(meeting.clone());
                 }
             }
@@ -43,6 +69,9 @@ impl Daemon {
             let ids = live.streams.iter();
             ids.map(|id| self.stream_state(id)).collect::<Vec<_>>()
         });
+        let connects = streams.iter().flatten();
+        let connects = connects.map(|stream| self.connects(&stream.stream_id));
+        let connects: Vec<u64> = connects.collect();
         let export = self.coordinator.export(meeting).filter(|_| live.is_some());
         let Some(fleet) = &mut self.fleet else {
             return;
@@ -56,14 +85,25 @@ impl Daemon {
         let now = Reported {
             entry,
             streams: streams.clone().unwrap_or_default(),
+            connects,
         };
         if before.is_some_and(|before| *before == now) && live.is_some() && !must {
             return;
         }
+        let missed = before.and_then(|before| now.let_in_and_lost_since(before));
         match live {
             Some(_) => fleet.reported.insert(meeting.to_owned(), now),
             None => fleet.reported.remove(meeting),
         };
+        if let Some(streams) = missed {
+            let state = MeetingState {
+                meeting: meeting.to_owned(),
+                streams,
+                is_over: false,
+                entry: None,
+            };
+            fleet.machine.meeting_is(Instant::now(), state);
+        }
         let state = MeetingState {
             meeting: meeting.to_owned(),
             streams: streams.unwrap_or_default(),
@@ -83,6 +123,11 @@ impl Daemon {
             phase,
             is_refused,
         }
+    }
+
+    fn connects(&self, stream_id: &str) -> u64 {
+        let running = self.running.get(stream_id);
+        running.map_or(0, |running| running.handle.connects())
     }
 
     /// The epoch of a meeting changes with a reply of the store.
@@ -202,4 +247,38 @@ fn digest(bytes: &Option<Vec<u8>>) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reported(phase: StreamPhase, connects: u64) -> Reported {
+        let stream = StreamState {
+            stream_id: "s".to_owned(),
+            phase,
+            is_refused: false,
+        };
+        Reported {
+            entry: 0,
+            streams: vec![stream],
+            connects: vec![connects],
+        }
+    }
+
+    #[test]
+    fn what_was_let_in_and_lost_between_two_looks_is_told() {
+        use StreamPhase::{Lost, Receiving};
+        for (before, now, is_told) in [
+            ((Lost, 1), (Lost, 2), true),
+            ((Lost, 1), (Lost, 1), false),
+            ((Lost, 1), (Receiving, 2), false),
+            ((Receiving, 1), (Lost, 2), false),
+        ] {
+            let (before, now) = (reported(before.0, before.1), reported(now.0, now.1));
+            let told = now.let_in_and_lost_since(&before);
+            let phases = told.map(|streams| streams[0].phase);
+            assert_eq!(phases, is_told.then_some(Receiving), "{before:?} {now:?}");
+        }
+    }
 }
