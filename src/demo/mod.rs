@@ -114,7 +114,7 @@ pub struct Options {
     /// A socket with this many unanswered keep-alives is cut. Zoom's number is 3; with much more
     /// frequent keep-alives it is higher, because the time counts, not the number.
     pub unanswered_max: usize,
-    /// The host in all URLs: `127.0.0.1` or `localhost`.
+    /// The host in all URLs: `127.0.0.1` or `localhost`; `127.0.0.2` with a proxy before it.
     pub host: String,
     /// Folder of the CA's certificate; if `None` a temporary folder, which is deleted at the end.
     pub directory: Option<PathBuf>,
@@ -243,6 +243,12 @@ impl Zoom {
             self.shared.ports.events(),
             self.shared.options.subscription_id
         )
+    }
+
+    /// The ports of 127.0.0.1 where it serves REST, signaling and media: for a proxy before it, which listens
+    /// on the same ports of [`Options::host`].
+    pub fn ports(&self) -> [u16; 3] {
+        self.shared.ports.good()
     }
 
     /// The certificate to trust: `RTMS_CA_FILE`.

@@ -25,7 +25,7 @@ const DAY_SECONDS: i64 = 24 * 60 * 60;
 pub(in crate::demo) struct Certificates {
     /// The root certificate that a client must trust.
     pub(in crate::demo) ca_pem: Vec<u8>,
-    /// For 127.0.0.1, ::1 and localhost.
+    /// For 127.0.0.1, ::1, localhost, and 127.0.0.2, where a proxy before it may listen.
     pub(in crate::demo) good: TlsAcceptor,
     /// Valid, but for another host.
     pub(in crate::demo) wrong_host: TlsAcceptor,
@@ -38,7 +38,8 @@ impl Certificates {
     pub(in crate::demo) fn new() -> io::Result<Certificates> {
         let authority = Authority::new()?;
         let loopback = |names: &mut SubjectAlternativeName| {
-            names.dns("localhost").ip("127.0.0.1").ip("::1");
+            names.dns("localhost");
+            names.ip("127.0.0.1").ip("::1").ip("127.0.0.2");
         };
         let elsewhere = |names: &mut SubjectAlternativeName| {
             names.dns("rtms.example.test");

@@ -354,7 +354,9 @@ impl Link {
         }
         if self.asked.len() >= self.shared.options.unanswered_max {
             self.violation(&format!("{} keep-alives unanswered", self.asked.len()));
-            self.cut(Cut::Close(1000));
+            // Who does not answer these would not answer a Close frame, so nothing waits for that.
+            let _ = self.ws.close(Some(close_frame(1000)));
+            self.cut(Cut::Fin);
             return Err(Gone::Silent);
         }
         self.next_keep_alive = Some(now + self.shared.options.keep_alive);
@@ -470,11 +472,7 @@ impl Link {
             Cut::Close(code) => {
                 self.stalled = None;
                 let until = Instant::now() + CLOSING_MAX;
-                let frame = CloseFrame {
-                    code: code.into(),
-                    reason: "".into(),
-                };
-                let _ = self.ws.close(Some(frame));
+                let _ = self.ws.close(Some(close_frame(code)));
                 while Instant::now() < until {
                     match self.ws.read() {
                         Ok(_) => continue,
@@ -525,6 +523,13 @@ impl Link {
         }
         self.cut(Cut::Close(1000));
         Gone::Displaced
+    }
+}
+
+fn close_frame(code: u16) -> CloseFrame {
+    CloseFrame {
+        code: code.into(),
+        reason: "".into(),
     }
 }
 

@@ -206,6 +206,12 @@ fn serve(
 }
 
 impl Ports {
+    /// Those of REST and of the sockets without a fault.
+    pub(in crate::demo) fn good(&self) -> [u16; 3] {
+        let of = |socket| self.of(HandshakeFault::Open, socket);
+        [self.rest(), of(Socket::Signaling), of(Socket::Media)]
+    }
+
     /// The port of this kind of socket with that fault.
     pub(in crate::demo) fn of(&self, door: HandshakeFault, socket: Socket) -> u16 {
         self.find(Behind::WebSocket(door, socket))
