@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use super::{BOTH, end, options, speaking};
+use super::{SETTINGS, bounded, end, last_gap, meetings_of, options, speaking};
 use crate::harness::fleet::Fleet;
 use crate::harness::{KilledOnDrop, TempDir, free_port, http, report, wait_until, wait_until_more};
 
@@ -54,7 +55,7 @@ fn start(folder: &Path, servers: &[u16]) -> (KilledOnDrop, SocketAddr) {
 /// Every node is restarted in turn, then one is killed: each webhook is answered by another, and no meeting
 /// is lost.
 #[test]
-fn flow_o_a_rolling_restart_and_a_kill_behind_haproxy() {
+fn one_after_the_other_and_a_kill() {
     if Command::new("haproxy").arg("-v").output().is_err() {
         return report("skipped: haproxy is not installed");
     }
@@ -64,25 +65,37 @@ fn flow_o_a_rolling_restart_and_a_kill_behind_haproxy() {
     let ports = [(); 3].map(|()| free_port());
     for (name, port) in ["a", "b", "c"].into_iter().zip(ports) {
         let port = port.to_string();
-        fleet.add(name, &[("PORT", &port), ("RTMS_AUTO_START", "off")]);
+        let mut settings = SETTINGS.to_vec();
+        settings.push(("PORT", &port));
+        fleet.add(name, &settings);
     }
     fleet.wait_until_sure();
     let folder = TempDir::new();
     let (_haproxy, address) = start(folder.path(), &ports);
     let target = format!("http://{address}/webhook");
     fleet.zoom.set_webhook_target(&target).expect("a target");
-    let mut meetings = speaking(&fleet, "before", 4, BOTH[1]);
+    let mut meetings = speaking(&fleet, "before", 3);
+    let mut worst = Duration::ZERO;
     for at in 0..3 {
         fleet.terminate(at);
-        meetings.extend(speaking(&fleet, &format!("without {at}"), 1, BOTH[at % 2]));
+        worst = meetings
+            .iter()
+            .map(last_gap)
+            .max()
+            .unwrap_or(worst)
+            .max(worst);
+        meetings.extend(speaking(&fleet, &format!("without {at}"), 1));
         fleet.start_node(at);
         fleet.wait_until_sure();
     }
-    for meeting in &meetings {
-        wait_until_more(meeting, 10);
-    }
+    bounded("upgrade of one node after the other", worst, 2.0);
+    assert_eq!(fleet.zoom.violations(), Vec::<String>::new());
+    let of_killed = meetings_of(&fleet, &meetings, 0);
     fleet.kill(0);
-    meetings.extend(speaking(&fleet, "after", 2, BOTH[0]));
+    meetings.extend(speaking(&fleet, "after", 1));
+    for meeting in &of_killed {
+        fleet.wait_for_receiver(&meeting.streams()[0], &[1, 2]);
+    }
     for meeting in &meetings {
         wait_until_more(meeting, 10);
     }
@@ -90,5 +103,11 @@ fn flow_o_a_rolling_restart_and_a_kill_behind_haproxy() {
     for delivery in fleet.zoom.deliveries() {
         let is_taken = matches!(delivery.status, Ok(200 | 204));
         assert!(is_taken, "{}: {:?}", delivery.event, delivery.status);
+    }
+    for meeting in &meetings {
+        let comparison = fleet.comparison(meeting);
+        let was_killed = of_killed.iter().any(|it| it.streams() == meeting.streams());
+        assert!(was_killed || comparison.is_exact(), "{comparison:?}");
+        assert_eq!(comparison.doubled, 0, "{comparison:?}");
     }
 }

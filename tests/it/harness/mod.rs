@@ -9,6 +9,8 @@ pub(crate) mod fleet;
 pub(crate) mod http;
 mod process;
 pub(crate) mod redis;
+#[cfg(feature = "fleet")]
+pub(crate) mod relay;
 pub(crate) mod scripted;
 mod scripts;
 mod secrets;
@@ -324,9 +326,7 @@ impl Harness {
 
     /// How many lines of the log contain all of these words.
     pub(crate) fn count_logged(&self, words: &[&str]) -> usize {
-        let log = self.server.log();
-        let is_it = |line: &&String| words.iter().all(|word| line.contains(word));
-        log.iter().filter(is_it).count()
+        self.server.count_logged(words)
     }
 
     /// Posts a webhook as Zoom does, again until it is accepted.

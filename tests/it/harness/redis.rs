@@ -1,6 +1,7 @@
 //! A real `redis-server`, and the smallest client for it.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,12 +10,13 @@ use std::time::Duration;
 
 use rtmsd::daemon::fleet_store::Value;
 
-use super::{KilledOnDrop, PATIENCE, TempDir, report, wait_until};
+use super::{KilledOnDrop, PATIENCE, TempDir, free_port, report, wait_until};
 
-/// A server on a Unix socket in a folder of its own, without files unless told so.
+/// A server on a port and a Unix socket, in a folder of its own, without files unless told so.
 pub(crate) struct Redis {
     program: String,
     folder: TempDir,
+    port: u16,
     options: Vec<String>,
     process: Mutex<Option<KilledOnDrop>>,
 }
@@ -33,6 +35,7 @@ impl Redis {
         let redis = Redis {
             program: program.to_owned(),
             folder: TempDir::new(),
+            port: free_port(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             process: Mutex::new(None),
         };
@@ -45,6 +48,11 @@ impl Redis {
         self.folder.join("redis.sock")
     }
 
+    /// Its port of loopback.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// Kills it, and waits until it is gone.
     pub(crate) fn kill(&self) {
         *self.process.lock().expect("no panic before") = None;
@@ -54,7 +62,8 @@ impl Redis {
     /// Starts it; it must not run.
     pub(crate) fn run(&self) {
         let process = Command::new(&self.program)
-            .args(["--port", "0", "--save", "", "--enable-debug-command", "yes"])
+            .args(["--port", &self.port.to_string(), "--save", ""])
+            .args(["--enable-debug-command", "yes"])
             .args(["--unixsocket", "redis.sock", "--dir", "."])
             .args(&self.options)
             .current_dir(self.folder.path())

@@ -38,6 +38,18 @@ impl Server {
         let line = self.wait_for_line(PATIENCE, is_it);
         line.unwrap_or_else(|| panic!("timed out: a log line with {words:?}"))
     }
+
+    /// Whether the process is there; it may stand still.
+    pub(crate) fn is_running(&self) -> bool {
+        std::fs::metadata(format!("/proc/{}/exe", self.id())).is_ok()
+    }
+
+    /// How many lines of the log contain all of these words.
+    pub(crate) fn count_logged(&self, words: &[&str]) -> usize {
+        let log = self.log();
+        let is_it = |line: &&String| words.iter().all(|word| line.contains(word));
+        log.iter().filter(is_it).count()
+    }
 }
 
 /// The settings of a server, for its first and later starts.
