@@ -4,7 +4,8 @@
 //! and stdout on. A bare WebSocket client that drops everything is measured in the same run, with
 //! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,floor,sound,many,push,live,tap`
 //! chooses; `floor` (1 to 2,000 streams beside a program that does the least), `sound` (500 streams of audio), `many` (2,000 streams for five minutes) and `push` (HTTP push, also
-//! of 2,000 streams to an endpoint that is dead for a while) run only if they are named, as is `tap` (live media). `RTMSD_BENCH_SERVER` names another binary to measure, `RTMSD_BENCH_SETTINGS=RTMS_FEED=off`
+//! of 2,000 streams to an endpoint that is dead for a while) run only if they are named, as is `tap` (live media) and `fleet`
+//! (three nodes and a store, which needs `--features fleet` and redis-server). `RTMSD_BENCH_SERVER` names another binary to measure, `RTMSD_BENCH_SETTINGS=RTMS_FEED=off`
 //! gives it other settings.
 #![allow(
     clippy::print_stdout,
@@ -13,6 +14,8 @@
 )]
 
 mod bare;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod floor;
 mod live;
 mod process;
@@ -50,8 +53,11 @@ fn main() {
             "push" => push::push(&table),
             "live" => live::live(&table),
             "tap" => tap::tap(&table),
+            #[cfg(feature = "fleet")]
+            name if fleet::fleet(&table, name) => {}
             other => println!(
-                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, floor, sound, many, push, live, tap"
+                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, floor, sound, many, push, live, tap, \
+                 and with --features fleet fleet"
             ),
         }
     }

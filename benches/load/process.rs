@@ -36,7 +36,7 @@ impl Usage {
 }
 
 /// `RTMSD_BENCH_SETTINGS=KEY=VALUE,KEY=VALUE`: for a comparison of two settings.
-fn settings_of_all() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn settings_of_all() -> Vec<(&'static str, &'static str)> {
     let text: &str = std::env::var("RTMSD_BENCH_SETTINGS")
         .unwrap_or_default()
         .leak();
@@ -240,7 +240,7 @@ pub(crate) fn lines(piece: &[u8]) -> u64 {
     piece.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let named = std::env::var_os("RTMSD_BENCH_SERVER");
     named.map_or_else(|| env!("CARGO_BIN_EXE_rtmsd").into(), PathBuf::from)
 }

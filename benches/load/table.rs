@@ -16,7 +16,7 @@ pub(crate) struct Table;
 
 impl Table {
     pub(crate) fn begin() -> Table {
-        println!("{:<34} {:>12} {:>12}", "", "measured", "goal");
+        println!("{:<44} {:>12} {:>12}", "", "measured", "goal");
         Table
     }
 
@@ -32,6 +32,6 @@ impl Table {
             })
         });
         let mark = if is_met { "" } else { "  missed" };
-        println!("{name:<34} {value:>12.digits$} {goal:>12}{mark}");
+        println!("{name:<44} {value:>12.digits$} {goal:>12}{mark}");
     }
 }
