@@ -20,8 +20,8 @@ use super::resolve::End;
 use super::view::DEAD;
 use crate::domain::severity::Severity;
 
-/// Meetings released in a second at most.
-pub const RELEASES_A_SECOND: usize = 50;
+/// Meetings released in a tick at most: fifty a second, evenly, so that few streams join at one moment.
+pub const RELEASES_A_TICK: usize = 10;
 
 /// The row says "draining" for this long before it goes: balancers need two checks.
 pub const DRAIN_MIN: Duration = Duration::from_secs(5);
@@ -36,8 +36,6 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Drain {
     since: Instant,
-    /// When meetings were last released.
-    released: Option<Instant>,
     is_stuck_told: bool,
     /// The row is being removed: no beat any more.
     pub(super) is_leaving: bool,
@@ -63,7 +61,6 @@ impl Machine {
         }
         self.drain = Some(Drain {
             since: now,
-            released: None,
             is_stuck_told: false,
             is_leaving: false,
             is_gone: false,
@@ -72,22 +69,12 @@ impl Machine {
         self.beat_soon(now);
     }
 
-    /// Releases some meetings, the smallest first; leaves when there is none.
+    /// Once a tick: releases some meetings, the smallest first; leaves when there is none.
     pub(super) fn drain_some(&mut self, now: Instant) {
-        let Some(drain) = &mut self.drain else {
-            return;
-        };
-        if drain.is_leaving {
+        if self.drain.as_ref().is_none_or(|drain| drain.is_leaving) {
             return;
         }
-        let second = Duration::from_secs(1);
-        let is_due = drain
-            .released
-            .is_none_or(|at| now.saturating_duration_since(at) >= second);
-        if is_due && self.is_store_there(now) {
-            if let Some(drain) = &mut self.drain {
-                drain.released = Some(now);
-            }
+        if self.is_store_there(now) {
             self.release_some(now);
         }
         self.leave_if_empty(now);
@@ -108,7 +95,7 @@ impl Machine {
             }
         }
         ids.sort_unstable();
-        for (_, id) in ids.into_iter().take(RELEASES_A_SECOND) {
+        for (_, id) in ids.into_iter().take(RELEASES_A_TICK) {
             let Some(choice) = self.view.place(&id, false, None) else {
                 return self.nobody_takes(&id);
             };
