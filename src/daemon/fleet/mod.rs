@@ -89,6 +89,8 @@ pub(super) struct Fleet {
     reported: HashMap<String, Reported>,
     /// Meetings whose streams are leaving.
     releasing: BTreeSet<String>,
+    /// A stream of one of them has left: its heir waits.
+    has_one_left: bool,
     /// Last phrases of streams that have left.
     left_tails: HashMap<String, Tail>,
     /// Phrases that the tail had when it was sent to the store, by stream.
@@ -214,6 +216,7 @@ impl Fleet {
             saved: VecDeque::new(),
             reported: HashMap::new(),
             releasing: BTreeSet::new(),
+            has_one_left: false,
             left_tails: HashMap::new(),
             tails_sent: HashMap::new(),
             is_queue_taken: false,
@@ -350,6 +353,9 @@ impl Daemon {
         let is_look_due = now.saturating_duration_since(fleet.looked) >= LOOK_EVERY;
         if is_look_due {
             fleet.looked = now;
+        }
+        if std::mem::take(&mut fleet.has_one_left) {
+            self.tell_released();
         }
         self.report_changes(is_look_due);
         self.carry_out();

@@ -203,10 +203,11 @@ impl Daemon {
         };
         let info = &running.info;
         let tail: Option<Tail> = running.handle.tail().map(|tail| tail.to_bytes());
-        if fleet.releasing.contains(&info.id)
-            && let Some(tail) = tail
-        {
-            fleet.left_tails.insert(info.stream_id.clone(), tail);
+        if fleet.releasing.contains(&info.id) {
+            fleet.has_one_left = true;
+            if let Some(tail) = tail {
+                fleet.left_tails.insert(info.stream_id.clone(), tail);
+            }
         }
         fleet.tails.remove(&info.stream_id);
         fleet.once.remove(&info.stream_id);
