@@ -101,7 +101,7 @@ impl RestTimer {
             .send(TimerCommand::Deauthorized(user_id, account_id));
     }
 
-    /// The store of the fleet answers again: it gets what it missed of the grants.
+    /// The store of the fleet answers again, or has lost something: it gets what it misses of the grants.
     #[cfg(feature = "fleet")]
     pub(super) fn publish_grants(&self) {
         let _ = self.commands.send(TimerCommand::PublishGrants);

@@ -7,6 +7,7 @@ use super::call::{Call, Reply, Row, SeenRow};
 use super::face::{Exit, NodeState, Output, StreamState};
 use super::machine::{Machine, Subject};
 use super::record::StreamPhase;
+use super::store_down::Loss;
 use super::view::{NODES_MAX, QUIET};
 use crate::domain::severity::Severity;
 
@@ -58,6 +59,8 @@ pub(super) struct Beats {
     confirming: BTreeSet<String>,
     /// It was logged that the store does not answer.
     is_unsure_told: bool,
+    /// A call has failed since the last good beat: the store may have lost what it took after that.
+    pub(super) has_failed: bool,
     others_told: Vec<String>,
 }
 
@@ -77,6 +80,7 @@ impl Beats {
             doubled_told: None,
             confirming: BTreeSet::new(),
             is_unsure_told: false,
+            has_failed: false,
             others_told: Vec::new(),
         }
     }
@@ -207,6 +211,8 @@ impl Machine {
         if now >= until {
             return;
         }
+        let former = self.beats.permit.map(|until| until - UNSURE);
+        let has_failed = std::mem::take(&mut self.beats.has_failed);
         let was_sure = (self.beats.permit).is_some_and(|until| now < until);
         let is_first = self.beats.permit.is_none();
         let is_rolled_back = self.is_rolled_back(era, before.as_ref());
@@ -239,6 +245,7 @@ impl Machine {
         }
         if is_rolled_back {
             self.counts.rollbacks += 1;
+            self.outputs.push_back(Output::RolledBack);
             self.beats.sure_since = Some(now);
             self.log(
                 Severity::Warn,
@@ -246,6 +253,10 @@ impl Machine {
                     .to_owned(),
             );
             self.publish_all(true);
+            // What has ended since, and what was given away, is ours again by the record.
+            self.take_own_leftovers(now);
+        } else if has_failed && let Some(former) = former {
+            self.publish_since(former);
         }
         self.permit();
         self.tell_of_others();
@@ -302,7 +313,7 @@ impl Machine {
             let Some(held) = &mut meeting.held else {
                 continue;
             };
-            held.losses.clear();
+            held.losses.values_mut().for_each(Loss::forget);
             let is_lost = |s: &StreamState| s.phase != StreamPhase::Receiving;
             if !held.is_left && held.streams.iter().any(is_lost) {
                 self.beats.confirming.insert(id.clone());
@@ -335,6 +346,21 @@ impl Machine {
             if let Some(held) = &mut meeting.held {
                 held.touch();
                 held.is_entry_new |= with_entry && held.entry.is_some();
+                ids.push(id.clone());
+            }
+        }
+        ids.iter().for_each(|id| self.note(id));
+    }
+
+    /// What was published after a beat that the store still knows may be lost all the same.
+    fn publish_since(&mut self, beat: Instant) {
+        let mut ids = Vec::new();
+        for (id, meeting) in &mut self.meetings {
+            if let Some(held) = &mut meeting.held
+                && held.touched.is_some_and(|at| at >= beat)
+            {
+                held.touch();
+                held.is_entry_new |= held.entry.is_some();
                 ids.push(id.clone());
             }
         }

@@ -1,7 +1,7 @@
 //! Messages for every node: a user has removed the app, consent was withdrawn.
 //!
-//! They go into the queue of each node that has a row, dead or alive: it reads them when it comes back. A node
-//! that stays away for longer than its row is kept, an hour, misses them.
+//! They go into the queue of each node that was seen since this process began, alive, dead, or gone for an upgrade: it
+//! reads them when it comes back. A node that nobody here has seen misses them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -70,13 +70,11 @@ impl Machine {
         if !self.is_store_there(now) {
             return;
         }
-        let nodes: Vec<String> = self.view.others().map(|row| row.node.clone()).collect();
+        let nodes: Vec<String> = self.view.known().cloned().collect();
         let mut broadcasts: VecDeque<Broadcast> = std::mem::take(&mut self.broadcasts);
         for broadcast in &mut broadcasts {
             let at_once = || nodes.iter().map(|node| (node.clone(), Sending::At(now)));
             let left = broadcast.left.get_or_insert_with(|| at_once().collect());
-            // A row that was removed is of a node that has left in order.
-            left.retain(|node, _| nodes.contains(node));
             for (node, sending) in left.iter_mut() {
                 let is_due = matches!(sending, Sending::At(at) if now >= *at);
                 if !is_due || !self.can_ask(now) {

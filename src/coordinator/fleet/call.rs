@@ -82,6 +82,17 @@ pub enum Message {
         /// The meeting.
         meeting: String,
     },
+    /// These streams of a meeting of yours were received elsewhere: go on with them.
+    Streams {
+        /// The meeting.
+        meeting: String,
+        /// The node that has received them.
+        from: String,
+        /// What is needed to go on.
+        entry: Vec<u8>,
+        /// Their last phrases.
+        tails: Vec<(String, Tail)>,
+    },
     /// Consent was withdrawn: delete the files of this stream.
     Discard {
         /// The stream.

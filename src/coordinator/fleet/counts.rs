@@ -119,7 +119,7 @@ impl Machine {
 
     /// Entries of the own queue that were read and are not done.
     pub fn queue_len(&self) -> usize {
-        self.own_entries.len()
+        self.queues.own_entries.len()
     }
 
     /// Withdrawn streams whose files a node may still have, as far as this one knows: the message has not

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Boot, Call, Member, Tail};
 use super::counts::Took;
-use super::record::{Record, StreamPhase};
+use super::record::StreamPhase;
 use crate::domain::severity::Severity;
 use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 
@@ -127,8 +127,8 @@ pub struct Predecessor {
 pub struct Adoption {
     /// The meeting.
     pub meeting: String,
-    /// Its record as the former owner left it.
-    pub record: Record,
+    /// What the former owner left for others to go on with.
+    pub entry: Vec<u8>,
     /// The last phrases of its streams.
     pub tails: Vec<(String, Tail)>,
     /// The epoch from now on.
@@ -213,6 +213,9 @@ pub enum Output {
         /// What the coordinator needs for it, as JSON.
         withdrawal: Vec<u8>,
     },
+    /// The store has lost what was written to it: what this process put there beside its meetings is to be put
+    /// there again.
+    RolledBack,
     /// This took so long: for metrics.
     Took(Took, Duration),
     /// Log a line.

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::beat::Beats;
 use super::broadcast::Broadcast;
-use super::call::{Call, Message, Queued, Reply, Tail};
+use super::call::{Call, Message, Reply, Tail};
 use super::counts::Counts;
 use super::face::{
-    About, CallId, Config, Incoming, Kind, Left, MeetingState, NodeState, Output, StreamState,
+    CallId, Config, Incoming, Kind, Left, MeetingState, NodeState, Output, StreamState,
 };
+use super::find::Finding;
 use super::handover::Drain;
 use super::meetings::{Event, Held, Meeting, Origin};
+use super::queue::Queues;
 use super::record::StreamPhase;
-use super::resolve::Finding;
 use super::store_down::Losses;
 use super::takeover::{Pace, Takeover};
 use super::view::View;
@@ -64,13 +65,7 @@ pub struct Machine {
     pub(super) busy: BTreeSet<String>,
     /// When waiting things were last looked at.
     ticked: Instant,
-    /// Entries of queues that were taken in, by ticket: the node and the entry.
-    tickets: BTreeMap<u64, (String, String)>,
-    next_ticket: u64,
-    /// Entries of the own queue that are known.
-    pub(super) own_entries: BTreeSet<String>,
-    /// Entries to be removed, by node.
-    removals: BTreeMap<String, VecDeque<String>>,
+    pub(super) queues: Queues,
     pub(super) outputs: VecDeque<Output>,
 }
 
@@ -122,10 +117,7 @@ impl Machine {
             ready: VecDeque::new(),
             busy: BTreeSet::new(),
             ticked: now,
-            tickets: BTreeMap::new(),
-            next_ticket: 0,
-            own_entries: BTreeSet::new(),
-            removals: BTreeMap::new(),
+            queues: Queues::default(),
             outputs: VecDeque::new(),
         };
         for left in left {
@@ -176,59 +168,6 @@ impl Machine {
         self.pump(now);
     }
 
-    /// An entry of the own queue. The same one may be given again.
-    pub fn handle_queued(&mut self, now: Instant, queued: Queued) {
-        if !self.own_entries.insert(queued.id.clone()) {
-            return;
-        }
-        let ticket = self.issue_ticket(self.config.me.node.clone(), queued.id);
-        match queued.message {
-            None => self.remove(ticket),
-            Some(Message::Take { meeting }) => {
-                // If this process dies before it has claimed it, the next one finds it among its own.
-                self.remove(ticket);
-                self.was_given(now, &meeting);
-            }
-            Some(Message::Discard {
-                stream_id,
-                withdrawal,
-            }) => self.outputs.push_back(Output::Discard {
-                ticket,
-                stream_id,
-                withdrawal,
-            }),
-            Some(Message::Event(body)) => match (self.config.read)(&body) {
-                None => self.remove(ticket),
-                Some(about) => {
-                    let event = Event {
-                        origin: Origin::Queue(ticket),
-                        about,
-                        body,
-                        at: now,
-                        repeats: 0,
-                        is_counted: false,
-                    };
-                    match event.about.kind {
-                        Kind::Local | Kind::Everyone => self.deliver(now, event),
-                        _ => self.take_in(now, event),
-                    }
-                }
-            },
-        }
-        self.pump(now);
-    }
-
-    /// Whether entries of the own queue may be given. While not, the inbox does not read.
-    pub fn has_room(&self) -> bool {
-        self.waiting < EVENTS_MAX / 2 && self.tickets.len() < EVENTS_MAX
-    }
-
-    /// What was delivered with these tickets is saved or done.
-    pub fn handle_saved(&mut self, now: Instant, tickets: &[u64]) {
-        tickets.iter().for_each(|ticket| self.remove(*ticket));
-        self.pump(now);
-    }
-
     /// The store's answer.
     pub fn handle_reply(&mut self, now: Instant, id: CallId, reply: Reply) {
         // One that came too late was counted as failed.
@@ -240,8 +179,9 @@ impl Machine {
     }
 
     fn handle_answer(&mut self, now: Instant, asked: Asked, reply: Reply) {
-        if reply == Reply::Failed && asked.about != Subject::Beat {
-            self.is_store_up = false;
+        if reply == Reply::Failed {
+            self.is_store_up &= asked.about == Subject::Beat;
+            self.beats.has_failed = true;
         }
         self.counts.note(&self.config.me, &asked.call, &reply);
         match asked.about {
@@ -325,7 +265,7 @@ impl Machine {
     }
 
     /// Makes the calls that waited for others to end.
-    fn pump(&mut self, now: Instant) {
+    pub(super) fn pump(&mut self, now: Instant) {
         while self.can_ask(now)
             && let Some(meeting) = self.ready.pop_front()
         {
@@ -355,7 +295,7 @@ impl Machine {
             || !self.findings.is_empty()
             || !self.takeovers.is_empty()
             || !self.broadcasts.is_empty()
-            || !self.removals.is_empty()
+            || !self.queues.removals.is_empty()
             || self.drain.is_some()
             || self.beats.is_told();
         let beat = self.beats.due();
@@ -448,6 +388,11 @@ impl Machine {
         id
     }
 
+    /// Whether such a call is under way.
+    pub(super) fn is_asked(&self, about: &Subject) -> bool {
+        self.calls.values().any(|asked| asked.about == *about)
+    }
+
     /// Makes the one call of a meeting, or lets it wait its turn. `true` if it was made.
     pub(super) fn ask_for(&mut self, now: Instant, id: &str, call: Call) -> bool {
         if !self.can_ask(now) {
@@ -479,135 +424,9 @@ impl Machine {
         }
     }
 
-    pub(super) fn has_no_removals(&self) -> bool {
-        self.removals.is_empty() && self.tickets.is_empty()
-    }
-
     /// Claims that are to make a meeting ours.
     pub(super) fn wishes(&self) -> usize {
         let busy = self.busy.iter().filter_map(|id| self.meetings.get(id));
         busy.filter(|meeting| meeting.wish.is_some()).count()
-    }
-
-    /// An event that this process must handle or send on.
-    fn take_in(&mut self, now: Instant, event: Event) {
-        let About {
-            meeting, stream, ..
-        } = &event.about;
-        let known = stream.as_ref().and_then(|stream| self.streams.get(stream));
-        let meeting = meeting.clone().or_else(|| known.cloned());
-        if self.is_too_much(meeting.as_deref(), &event) {
-            return self.overflow(now, event);
-        }
-        // Files of an earlier epoch may be here: they go at once.
-        if event.about.kind == Kind::Withdrawn
-            && let Origin::Intent(number) = event.origin
-        {
-            self.outputs.push_back(Output::Deliver { number });
-        }
-        match (meeting, stream.clone()) {
-            (Some(meeting), _) => self.came_for(now, &meeting, event),
-            (None, Some(stream)) => self.came_for_stream(now, &stream, event),
-            (None, None) => self.deliver(now, event),
-        }
-    }
-
-    fn is_too_much(&self, meeting: Option<&str>, event: &Event) -> bool {
-        let known = meeting.and_then(|meeting| self.meetings.get(meeting));
-        let of_meeting = known.map_or(0, |meeting| meeting.waiting.len());
-        let most = match event.about.kind {
-            Kind::ParticipantJoins => EVENTS_MAX / 4,
-            _ => EVENTS_MAX,
-        };
-        self.waiting >= most || of_meeting >= EVENTS_OF_MEETING_MAX
-    }
-
-    /// More events wait than this process keeps.
-    fn overflow(&mut self, now: Instant, event: Event) {
-        if event.about.kind == Kind::ParticipantJoins {
-            return self.settle(event);
-        }
-        if !std::mem::replace(&mut self.is_full_told, true) {
-            let waiting = self.waiting;
-            let text = format!(
-                "{waiting} events wait for the store: further ones are handled by this node, whichever node has their \
-                 meetings; check the store's address, load and memory"
-            );
-            self.log(Severity::Error, text);
-        }
-        self.deliver(now, event);
-    }
-
-    /// Gives an event to the own coordinator, and is done with it.
-    pub(super) fn deliver(&mut self, now: Instant, event: Event) {
-        match event.origin {
-            Origin::Intent(number) => {
-                self.outputs.push_back(Output::Deliver { number });
-                self.outputs.push_back(Output::Settle { number });
-            }
-            Origin::Queue(ticket) => self.outputs.push_back(Output::DeliverQueued {
-                ticket,
-                body: event.body,
-            }),
-        }
-        self.follow_order(now, &event.about);
-    }
-
-    /// Another has the event for good.
-    pub(super) fn settle(&mut self, event: Event) {
-        match event.origin {
-            Origin::Intent(number) => self.outputs.push_back(Output::Settle { number }),
-            Origin::Queue(ticket) => self.remove(ticket),
-        }
-    }
-
-    pub(super) fn issue_ticket(&mut self, node: String, entry: String) -> u64 {
-        self.next_ticket += 1;
-        self.tickets.insert(self.next_ticket, (node, entry));
-        self.next_ticket
-    }
-
-    /// Forgets an entry of a dead node's queue, which stays there.
-    pub(super) fn drop_ticket(&mut self, origin: Origin) {
-        if let Origin::Queue(ticket) = origin {
-            self.tickets.remove(&ticket);
-        }
-    }
-
-    /// An entry of a queue was taken in.
-    pub(super) fn remove(&mut self, ticket: u64) {
-        if let Some((node, entry)) = self.tickets.remove(&ticket) {
-            self.removals.entry(node).or_default().push_back(entry);
-        }
-    }
-
-    fn send_removals(&mut self, now: Instant) {
-        let nodes: Vec<String> = self.removals.keys().cloned().collect();
-        for node in nodes {
-            let about = Subject::Removal(node.clone());
-            if !self.can_ask(now) || self.calls.values().any(|asked| asked.about == about) {
-                continue;
-            }
-            let entries = self.removals.get(&node).into_iter().flatten();
-            let ids: Vec<String> = entries.take(CALLS_MAX).cloned().collect();
-            self.ask(now, about, Call::Remove { node, ids });
-        }
-    }
-
-    fn removed(&mut self, node: &str, call: &Call, reply: &Reply) {
-        let (Call::Remove { ids, .. }, Reply::Done) = (call, reply) else {
-            return;
-        };
-        if let Some(entries) = self.removals.get_mut(node) {
-            entries.retain(|entry| !ids.contains(entry));
-            if entries.is_empty() {
-                self.removals.remove(node);
-            }
-        }
-        if node == self.config.me.node {
-            ids.iter().for_each(|id| {
-                self.own_entries.remove(id);
-            });
-        }
     }
 }

@@ -90,6 +90,9 @@ pub(super) struct Held {
     pub(super) is_left: bool,
     /// It is given away.
     pub(super) release: Option<Release>,
+    /// Another node has not taken what is here: it is not given to it before that time.
+    pub(super) home_again: Option<Instant>,
+    pub(super) home_wait: Duration,
     /// Streams that another node received, and that are not received here yet.
     pub(super) gap: Option<Gap>,
     /// By stream: what the store-down rule must know.
@@ -100,8 +103,14 @@ pub(super) struct Held {
 #[derive(Debug)]
 pub(super) struct Release {
     pub(super) heir: Member,
+    /// What it had when that began.
+    pub(super) streams: Vec<String>,
     /// What the heir needs; `None` while the sockets are being closed.
     pub(super) parcel: Option<Parcel>,
+    /// Since when the heir can take it.
+    pub(super) given: Option<Instant>,
+    /// When the record shows whether it has; `None`: it is to be given.
+    pub(super) look_at: Option<Instant>,
 }
 
 /// A meeting that we want.
@@ -122,8 +131,6 @@ pub(super) struct Guard {
     pub(super) what: Guarded,
     /// Events that are repeated if need be.
     pub(super) events: Vec<Event>,
-    /// What was handed over, in case that the store loses it before the heir has taken it.
-    pub(super) parcel: Option<Parcel>,
 }
 
 /// What an heir needs.
@@ -141,8 +148,6 @@ pub(super) enum Guarded {
     Start,
     /// An interruption was sent there: Zoom says that the node may be gone.
     Interruption,
-    /// A meeting was handed over.
-    Handed,
 }
 
 impl Meeting {
@@ -194,6 +199,14 @@ impl Held {
 
     fn has_changed(&self) -> bool {
         self.is_left || self.published != self.version
+    }
+
+    /// Another node has the record, and we receive a stream of it: whether the event is for both.
+    pub(super) fn shares(&self, event: &Event) -> bool {
+        let stream = event.about.stream.as_ref();
+        let is_here = |id: &String| self.streams.iter().any(|s| s.stream_id == *id);
+        let is_served = !self.is_left && self.release.is_none();
+        self.rival.is_some() && is_served && stream.is_none_or(is_here)
     }
 
     /// Whether data can flow.

@@ -31,7 +31,8 @@
 //! | wished | the store says it is ours, or its owner is dead | claim: held, or another has it |
 //! | held | a claim, a publish, or the coordinator says so | is over, given up, or handed over |
 //! | left | it is in the state directory | publish (or 10 s without the store): held, or given up |
-//! | guarded | it was given to another node | the record shows that it was taken, else it is given again |
+//! | released | its sockets are closed for an heir | the heir's record says that it was taken; else given again, or held |
+//! | guarded | an event of it was sent to another node | the record shows that it was acted on, else it is sent again |
 //!
 //! # Flows, by file
 //!
@@ -44,21 +45,22 @@
 //! | a dead node, or an earlier process of this one | `takeover` |
 //! | the store does not answer | `store_down` |
 //! | a planned stop | `handover` |
+//! | giving a meeting, or a stream of it, to another node | `release` |
 //! | messages for all nodes | `broadcast` |
 //! | what is counted, for metrics | `counts` |
 //!
 //! # What is simpler than it could be, and what that costs
 //!
-//! - One record per meeting. Where two nodes each receive a stream of one meeting, the record follows one of them;
-//!   the other one's stream runs on, its events go to both, and if that node dies for good, the stream is lost
-//!   until Zoom starts it again. It takes a pause or a cut in the moment in which a second stream begins.
+//! - One record per meeting. Where two nodes each receive a stream of one meeting, the one without the record gives
+//!   its stream to the other, as in a planned stop: a gap of one connect. It takes a pause or a cut in the moment
+//!   in which a second stream begins.
 //! - Who loses a record to a node that receives is not told. It learns it with its next publish: when a stream of
 //!   it changes, when it is refused (5 s), before it handles an event for what it does not receive, or after 30
 //!   minutes (5 without a stream).
 //! - Of one other node, or of a jump backwards of the store's clock, nothing can be told: a death is noticed
 //!   later by as much as the clock jumped.
 //! - An heir that has the record counts as good; that it receives is not waited for.
-//! - A node that stays away for longer than its row lives (1 h) misses messages for all nodes.
+//! - A node that was away since before all others began misses messages for all nodes.
 //! - A start that is routed, and known to its receiver as stale, is sent three times.
 //!
 //! Everything is bounded: [`machine::CALLS_MAX`] calls under way, [`machine::EVENTS_MAX`] events. What comes
@@ -77,11 +79,16 @@ mod broadcast;
 pub mod call;
 pub mod counts;
 pub mod face;
+mod find;
+mod guard;
 mod handover;
+mod intake;
 pub mod machine;
 mod meetings;
 mod publish;
+mod queue;
 pub mod record;
+mod release;
 mod resolve;
 mod store_down;
 pub mod tail;

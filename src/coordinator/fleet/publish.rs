@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Tail};
 use super::counts::Gap;
 use super::face::{Adoption, MeetingState, Output, Predecessor, StreamState};
+use super::guard::End;
 use super::machine::Machine;
 use super::meetings::{Held, Wish};
 use super::record::{Phase, Record, StreamPhase};
-use super::resolve::End;
 use super::store_down::Loss;
 use super::view::{DEAD, QUIET, STILL};
 use crate::domain::severity::Severity;
@@ -36,6 +36,12 @@ const FRESH: Duration = Duration::from_secs(5);
 /// Less than the pause before the second try of a connection that did not last.
 const ASK_SOON: Duration = Duration::from_millis(300);
 
+/// How often who is displaced asks.
+const ASK_DISPLACED: Duration = Duration::from_secs(1);
+
+/// What another node was given and has not taken after this time is taken back.
+const NOT_TAKEN: Duration = Duration::from_secs(5);
+
 /// What flows here while another has the record is published again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -52,13 +58,24 @@ impl Held {
     /// Who is displaced soon after it was let in asks once more before it tries again: the other one's word may
     /// have come to the store after ours, which said that no node receives.
     fn ask_if_displaced(&mut self, now: Instant) {
+        if self.is_displaced() {
+            self.ask_again = Some(now + ASK_SOON);
+        }
+    }
+
+    /// And goes on asking: nobody tells it who has the record by now.
+    fn ask_while_displaced(&mut self, now: Instant) {
+        if self.ask_again.is_none() && self.is_displaced() {
+            self.ask_again = Some(now + ASK_DISPLACED);
+        }
+    }
+
+    fn is_displaced(&self) -> bool {
         let is_displaced = |s: &StreamState| {
             let loss = self.losses.get(&s.stream_id);
             s.phase == StreamPhase::Lost && loss.is_some_and(Loss::is_short)
         };
-        if self.streams.iter().any(is_displaced) {
-            self.ask_again = Some(now + ASK_SOON);
-        }
+        self.streams.iter().any(is_displaced)
     }
 
     /// Who is refused wants to know who has the stream.
@@ -222,6 +239,7 @@ impl Machine {
             meeting.held = None;
         } else {
             held.ask_if_refused(now);
+            held.ask_while_displaced(now);
         }
     }
 
@@ -242,11 +260,18 @@ impl Machine {
             return;
         }
         // What a dead node knew is adopted; a publish alone would lose it.
+        // Whose row is old may have been without the store as we were: that is for a take-over to judge, which finds
+        // in the record what is given up here.
+        let is_settled = self.beats.is_settled(now);
+        let is_silent = is_settled && self.view.is_dead(&record.owner.node, DEAD, STILL);
+        let is_dead = (record.silent_for).is_none_or(|silent| silent >= DEAD && is_silent);
         let is_own_name = record.owner.node == self.config.me.node;
-        let is_dead = record.silent_for.is_none_or(|silent| silent >= DEAD);
+        let takes = self.drain.is_none() && !self.beats.is_doubled();
         if is_dead {
             held.rival = Some(record.owner.node.clone());
             held.ask_again = Some(now + ASK_AGAIN);
+            // What lies in the state directory is published until the store has said whose it is.
+            meeting.not_before = Some(now + ASK_SOON);
             if is_own_name {
                 meeting.wish = Some(Wish {
                     from: Some(record.owner.node.clone()),
@@ -255,6 +280,22 @@ impl Machine {
             }
             return;
         }
+        // It was given to another node, which has not taken it.
+        if matches!(record.phase, Phase::Placed | Phase::Handing) {
+            held.ask_again = Some(now + ASK_AGAIN);
+            meeting.not_before = Some(now + ASK_SOON);
+            if takes && record.age >= NOT_TAKEN {
+                let from = Some(record.owner.node.clone());
+                meeting.wish = Some(Wish { from, limit: DEAD });
+            }
+            return;
+        }
+        // The record says what its owner did then: who was let in since has the stream.
+        let is_older = |stream: &StreamState| {
+            let loss = held.losses.get(&stream.stream_id);
+            let let_in = loss.and_then(|loss| loss.let_in);
+            let_in.is_some_and(|at| now.saturating_duration_since(at) < record.age)
+        };
         let is_theirs = |stream: &StreamState| {
             let theirs = record
                 .streams
@@ -262,7 +303,9 @@ impl Machine {
                 .find(|(id, _)| *id == stream.stream_id);
             match (theirs.map(|(_, phase)| *phase), stream.phase) {
                 // Only what really flows is worth a quarrel, and only with an older epoch.
-                (Some(StreamPhase::Receiving), StreamPhase::Receiving) => record.epoch > held.epoch,
+                (Some(StreamPhase::Receiving), StreamPhase::Receiving) => {
+                    record.epoch > held.epoch && !is_older(stream)
+                }
                 (Some(_), StreamPhase::Receiving) => false,
                 (Some(_), _) => true,
                 // Its owner does not know this stream.
@@ -284,6 +327,9 @@ impl Machine {
         if is_left && !is_all {
             let meeting = id.to_owned();
             self.outputs.push_back(Output::Resume { meeting });
+        }
+        if !is_all {
+            self.send_home(now, id, record);
         }
     }
 
@@ -348,6 +394,10 @@ impl Machine {
         silent_for: Option<Duration>,
     ) {
         self.end_guard(id, End::Again);
+        // Who was to get it from us is dead.
+        self.take_back(now, id);
+        let silent_for = (before.as_ref().zip(silent_for))
+            .map(|(before, silent)| self.view.silence(now, &before.owner, silent));
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
         };
@@ -369,7 +419,7 @@ impl Machine {
         match before.filter(|_| !is_known) {
             // Its former owner knew that it was over; the event that came for it may say otherwise.
             Some(record) if record.phase == Phase::Ended => {
-                held.is_over = true;
+                held.is_over |= held.is_silent;
                 held.touch();
             }
             // What there is to do with it comes as an event.
@@ -399,7 +449,7 @@ impl Machine {
                     epoch,
                     window: window.max(WINDOW_MIN),
                     predecessor,
-                    record,
+                    entry: record.entry,
                 };
                 self.outputs.push_back(Output::Adopt(Box::new(adoption)));
             }

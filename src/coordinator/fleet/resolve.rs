@@ -4,51 +4,29 @@
 //! a meeting and makes the next call; what it does depends on nothing but what is kept of the meeting, so it may
 //! be called at any time.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Claimable, Member, Message, Reply, Routed};
-use super::face::{CallId, Kind, Output};
-use super::machine::{Machine, Subject, TICK};
-use super::meetings::{Event, Guard, Guarded, Held, Origin, Wish};
-use super::record::{Phase, Record};
+use super::face::{Kind, Output};
+use super::machine::{Machine, TICK};
+use super::meetings::{Event, Origin, Wish};
 use super::view::{DEAD, HINT, HINT_STILL, STILL};
 use crate::domain::severity::Severity;
-
-/// After this time a start is repeated whose receiver has not acted on it.
-pub const GUARD: Duration = Duration::from_secs(3);
-
-/// A guard that has found nothing ends after this time.
-const GUARD_MAX: Duration = Duration::from_secs(12);
-
-/// Events that a guard repeats at most.
-const GUARDED_MAX: usize = 8;
 
 /// Answers "another node" in a row before a pause.
 const MOVES_MAX: u8 = 3;
 
 /// Pause before the same question is asked again.
-const AGAIN: Duration = Duration::from_millis(500);
+pub(super) const AGAIN: Duration = Duration::from_millis(500);
 
 /// "There is no record" must hold for this long before an end is believed to be no node's.
-const NONE_MAX: Duration = Duration::from_secs(2);
+pub(super) const NONE_MAX: Duration = Duration::from_secs(2);
 
 /// An owner of another boot has this long to take back what is its own.
 const RESTART_MAX: Duration = Duration::from_secs(6);
 
 /// A start whose owner's queue is full for this long is taken here.
 const FULL_MAX: Duration = Duration::from_secs(5);
-
-/// Starts are sent again so often.
-const REPEATS_MAX: u8 = 2;
-
-/// Events that name only a stream.
-#[derive(Debug, Default)]
-pub(super) struct Finding {
-    pub(super) events: VecDeque<Event>,
-    call: Option<CallId>,
-    none_since: Option<Instant>,
-}
 
 impl Machine {
     /// An event of that meeting.
@@ -61,13 +39,7 @@ impl Machine {
         if meeting.is_ours_alone() && meeting.waiting.is_empty() {
             return self.deliver(now, event);
         }
-        // Another node has the record, and we receive a stream of it: the event is for both.
-        let is_shared = |held: &Held| {
-            let stream = event.about.stream.as_ref();
-            let is_here = |id: &String| held.streams.iter().any(|s| s.stream_id == *id);
-            held.rival.is_some() && !held.is_left && stream.is_none_or(is_here)
-        };
-        if meeting.held.as_ref().is_some_and(is_shared) {
+        if (meeting.held.as_ref()).is_some_and(|held| held.shares(&event)) {
             match event.origin {
                 Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
                 Origin::Queue(_) => return self.deliver(now, event),
@@ -76,86 +48,6 @@ impl Machine {
         meeting.waiting.push_back(event);
         self.waiting += 1;
         self.step(now, id);
-    }
-
-    /// An event that names only a stream, which is not ours.
-    pub(super) fn came_for_stream(&mut self, now: Instant, stream: &str, event: Event) {
-        let finding = self.findings.entry(stream.to_owned()).or_default();
-        finding.events.push_back(event);
-        self.waiting += 1;
-        self.find(now, stream);
-    }
-
-    /// Asks for the meeting of a stream.
-    pub(super) fn find(&mut self, now: Instant, stream: &str) {
-        let Some(finding) = self.findings.get(stream) else {
-            return;
-        };
-        if let Some(meeting) = self.streams.get(stream).cloned() {
-            return self.found(now, stream, &meeting);
-        }
-        if self.beats.is_unsure(now) {
-            return self.find_without_store(now, stream);
-        }
-        if finding.call.is_some() || !self.can_ask(now) {
-            return;
-        }
-        let stream_id = stream.to_owned();
-        let about = Subject::Stream(stream_id.clone());
-        let call = self.ask(now, about, Call::Find { stream_id });
-        if let Some(finding) = self.findings.get_mut(stream) {
-            finding.call = Some(call);
-        }
-    }
-
-    pub(super) fn stream_found(&mut self, now: Instant, stream: &str, reply: Reply) {
-        let is_settled = self.beats.is_settled(now);
-        let Some(finding) = self.findings.get_mut(stream) else {
-            return;
-        };
-        finding.call = None;
-        match reply {
-            Reply::Found {
-                meeting: Some(meeting),
-            } => self.found(now, stream, &meeting),
-            Reply::Found { meeting: None } => {
-                let since = *finding.none_since.get_or_insert(now);
-                if is_settled && now.saturating_duration_since(since) >= NONE_MAX {
-                    // No node knows it: remembered here, in case that its start comes late.
-                    let events = self.take_finding(stream);
-                    events
-                        .into_iter()
-                        .for_each(|event| self.deliver(now, event));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A start that names no meeting is received here; the rest waits.
-    fn find_without_store(&mut self, now: Instant, stream: &str) {
-        let (starts, rest): (VecDeque<_>, VecDeque<_>) = (self.take_finding(stream).into_iter())
-            .partition(|event| event.about.kind == Kind::StreamStarts);
-        starts
-            .into_iter()
-            .for_each(|event| self.deliver(now, event));
-        if !rest.is_empty() {
-            self.waiting += rest.len();
-            let finding = self.findings.entry(stream.to_owned()).or_default();
-            finding.events = rest;
-        }
-    }
-
-    fn found(&mut self, now: Instant, stream: &str, meeting: &str) {
-        for event in self.take_finding(stream) {
-            self.came_for(now, meeting, event);
-        }
-    }
-
-    pub(super) fn take_finding(&mut self, stream: &str) -> VecDeque<Event> {
-        let finding = self.findings.remove(stream).unwrap_or_default();
-        self.waiting -= finding.events.len();
-        finding.events
     }
 
     /// The store says that a meeting is ours.
@@ -263,16 +155,22 @@ impl Machine {
             (Call::Route { expected, .. }, Reply::Routed(routed)) => {
                 self.routed(now, id, expected, routed);
             }
-            (Call::Claim { to, .. }, reply) => match is_own {
-                true => self.claimed(now, id, reply),
+            (Call::Claim { .. }, reply) if is_own => self.claimed(now, id, reply),
+            (Call::Claim { to, .. }, reply) => match meeting.is_released() {
+                true => self.next_heir(now, id, &to, &reply),
                 false => self.placed(now, id, &to, reply),
             },
             (Call::Publish { .. }, Reply::Ok { epoch }) => self.published(now, id, epoch),
             (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
-            (Call::Hand { heir, .. }, Reply::Ok { epoch }) => self.handed(now, id, &heir, epoch),
+            (Call::Hand { .. }, Reply::Ok { epoch }) => self.handed(now, id, Some(epoch)),
+            (Call::Send { .. }, Reply::Sent { has_room: true }) => self.handed(now, id, None),
+            (Call::Send { .. }, Reply::Sent { .. }) => self.take_back(now, id),
             (Call::Hand { heir, .. }, Reply::QueueFull) => self.heir_is_full(now, id, &heir),
             (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(now, id, &record),
-            (Call::Read { .. }, Reply::Read { record }) => self.looked_after(now, id, record),
+            (Call::Read { .. }, Reply::Read { record }) => match meeting.is_released() {
+                true => self.given_is(now, id, record),
+                false => self.looked_after(now, id, record),
+            },
             // Not an answer to the question: asked again.
             _ => meeting.not_before = Some(now + AGAIN),
         }
@@ -296,8 +194,11 @@ impl Machine {
         if !matches!(routed, Routed::Full) {
             meeting.full_since = None;
         }
-        if meeting.held.is_some() && !matches!(routed, Routed::Moved { .. } | Routed::Dead) {
-            // It was delivered here before, for a stream that we receive.
+        let front = meeting.waiting.front();
+        let is_shared =
+            (meeting.held.as_ref().zip(front)).is_some_and(|(held, it)| held.shares(it));
+        if is_shared && !matches!(routed, Routed::Moved { .. } | Routed::Dead) {
+            // It was delivered here before.
             let event = meeting.waiting.pop_front();
             self.waiting -= usize::from(event.is_some());
             return event.into_iter().for_each(|event| self.settle(event));
@@ -509,166 +410,4 @@ impl Machine {
             }
         }
     }
-
-    /// Keeps what was sent to another node until that has acted on it.
-    fn guard(&mut self, now: Instant, id: &str, node: Option<&str>, event: Event) {
-        self.was_passed_on(now, &event);
-        let what = match event.about.kind {
-            Kind::StreamStarts | Kind::MeetingBegins => Guarded::Start,
-            Kind::StreamInterrupted => Guarded::Interruption,
-            _ => return self.settle(event),
-        };
-        let (Some(node), Some(meeting)) = (node, self.meetings.get_mut(id)) else {
-            return self.settle(event);
-        };
-        let guard = meeting.guard.get_or_insert_with(|| Guard {
-            node: node.to_owned(),
-            since: now,
-            due: now + GUARD,
-            what,
-            events: Vec::new(),
-            parcel: None,
-        });
-        node.clone_into(&mut guard.node);
-        // An interruption needs less: a start among them decides.
-        if guard.what == Guarded::Interruption {
-            guard.what = what;
-        }
-        guard.since = now;
-        guard.due = now + GUARD;
-        if guard.events.len() < GUARDED_MAX {
-            guard.events.push(event);
-            self.waiting += 1;
-        } else {
-            self.settle(event);
-        }
-    }
-
-    /// Looks whether a node has acted on what it was sent.
-    fn look_after(&mut self, now: Instant, id: &str) {
-        let is_settled = self.beats.is_settled(now);
-        let takes = self.takes_meetings();
-        let Some(meeting) = self.meetings.get_mut(id) else {
-            return;
-        };
-        let Some(guard) = &mut meeting.guard else {
-            return;
-        };
-        let (limit, still) = match guard.what {
-            Guarded::Interruption => (HINT, HINT_STILL),
-            Guarded::Start | Guarded::Handed => (DEAD, STILL),
-        };
-        if is_settled && takes && self.view.is_dead(&guard.node, limit, still) {
-            let from = Some(guard.node.clone());
-
-            self.end_guard(id, End::Again);
-            if let Some(meeting) = self.meetings.get_mut(id) {
-                meeting.wish = Some(Wish { from, limit });
-            }
-            return self.step(now, id);
-        }
-        if guard.what == Guarded::Interruption {
-            let has_moved = self.view.has_moved_since(&guard.node, guard.since);
-            let is_over = now.saturating_duration_since(guard.since) >= GUARD_MAX;
-            guard.due = now + AGAIN;
-            if is_over || has_moved && !self.view.is_dead(&guard.node, HINT, Duration::ZERO) {
-                self.end_guard(id, End::Done);
-            }
-            return;
-        }
-        let meeting = id.to_owned();
-        self.ask_for(now, id, Call::Read { meeting });
-    }
-
-    /// Ends a guard: what it kept is done, or is handled again.
-    pub(super) fn end_guard(&mut self, id: &str, end: End) {
-        let Some(meeting) = self.meetings.get_mut(id) else {
-            return;
-        };
-        let Some(guard) = meeting.guard.take() else {
-            return;
-        };
-        match end {
-            End::Done => {
-                self.waiting -= guard.events.len();
-                guard
-                    .events
-                    .into_iter()
-                    .for_each(|event| self.settle(event));
-            }
-            End::Again => {
-                for mut event in guard.events.into_iter().rev() {
-                    event.repeats += 1;
-                    meeting.waiting.push_front(event);
-                }
-            }
-        }
-    }
-
-    /// The record of a meeting that was given to another node.
-    fn looked_after(&mut self, now: Instant, id: &str, record: Option<Record>) {
-        let takes = self.takes_meetings();
-        let Some(meeting) = self.meetings.get_mut(id) else {
-            return;
-        };
-        let Some(guard) = &mut meeting.guard else {
-            return;
-        };
-        let is_late = now.saturating_duration_since(guard.since) >= GUARD_MAX;
-        let is_handed = guard.what == Guarded::Handed;
-        let Some(record) = record else {
-            // The store has lost it.
-            return match is_handed && !is_late {
-                true => self.hand_again(now, id),
-                false => self.end_guard(id, End::Again),
-            };
-        };
-        let is_there = record.owner.node == guard.node;
-        let is_waiting = matches!(record.phase, Phase::Placed | Phase::Handing);
-        if !is_there {
-            meeting.owner = Some(record.owner.node);
-            return self.end_guard(id, if is_handed { End::Done } else { End::Again });
-        }
-        if is_waiting && is_handed {
-            return self.heir_is_slow(now, id, &record);
-        }
-        if is_waiting && takes {
-            let from = Some(guard.node.clone());
-            let text = format!(
-                "node {} does not take meeting {id}: it is taken here",
-                guard.node
-            );
-            self.log(Severity::Warn, text);
-            self.end_guard(id, End::Again);
-            if let Some(meeting) = self.meetings.get_mut(id) {
-                meeting.wish = Some(Wish { from, limit: DEAD });
-            }
-            return;
-        }
-        if is_waiting {
-            guard.due = now + AGAIN;
-            if is_late {
-                self.end_guard(id, End::Again);
-            }
-            return;
-        }
-        let knows = |event: &Event| {
-            let stream = event.about.stream.as_ref();
-            let is_start = event.about.kind == Kind::StreamStarts;
-            let is_named =
-                stream.is_none_or(|id| record.streams.iter().any(|(known, _)| known == id));
-            !is_start || is_named || event.repeats >= REPEATS_MAX
-        };
-        let is_done = is_handed || guard.events.iter().all(knows);
-        self.end_guard(id, if is_done { End::Done } else { End::Again });
-    }
-}
-
-/// What becomes of the events of a guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// They have reached their coordinator.
-    Done,
-    /// They are handled again.
-    Again,
 }

@@ -54,7 +54,7 @@ pub(super) struct Loss {
     /// When it was let in after a try.
     accepted: Option<Instant>,
     /// When it was let in last, and how often in a row it was lost within [`STEADY`] after that.
-    let_in: Option<Instant>,
+    pub(super) let_in: Option<Instant>,
     short: u32,
 }
 
@@ -132,6 +132,14 @@ impl Held {
 }
 
 impl Loss {
+    /// The store's word counts from now on.
+    pub(super) fn forget(&mut self) {
+        *self = Loss {
+            let_in: self.let_in,
+            ..Loss::default()
+        };
+    }
+
     /// Let in and soon lost again.
     pub(super) fn is_short(&self) -> bool {
         self.short > 0
@@ -167,7 +175,7 @@ impl Machine {
         let held = self.meetings.get(id).and_then(|m| m.held.as_ref());
         let release = held.and_then(|held| held.release.as_ref());
         if release.is_some_and(|release| release.parcel.is_some()) {
-            self.take_back(id);
+            self.take_back(now, id);
         }
         let Some(mut meeting) = self.meetings.remove(id) else {
             return;

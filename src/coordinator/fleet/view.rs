@@ -4,7 +4,7 @@
 //! seen to move for [`STILL`] by our own. So no jump of the store's clock kills any node. A jump backwards hides
 //! deaths for as long as it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::call::{Member, Row, SeenRow};
@@ -37,6 +37,9 @@ const TAKEOVER_LOAD: f64 = 1.25;
 /// Nodes of a fleet that this version is meant for.
 pub const NODES_MAX: usize = 64;
 
+/// Names of nodes that are remembered.
+const KNOWN_MAX: usize = 4 * NODES_MAX;
+
 /// All nodes, as the last good beat showed them.
 #[derive(Debug)]
 pub struct View {
@@ -44,6 +47,8 @@ pub struct View {
     layout: u32,
     must: String,
     rows: Vec<SeenRow>,
+    /// All others that had a row since this process began: a node that has left has files, too.
+    known: BTreeSet<String>,
     /// By node: when its row was last seen to change.
     moved: BTreeMap<String, Moved>,
     /// When the rows were read.
@@ -75,6 +80,7 @@ impl View {
             layout,
             must,
             rows: Vec::new(),
+            known: BTreeSet::new(),
             moved: BTreeMap::new(),
             looked: None,
             placed: Vec::new(),
@@ -97,6 +103,11 @@ impl View {
     pub(super) fn look(&mut self, now: Instant, rows: Vec<SeenRow>) -> bool {
         self.rows = rows;
         self.looked = Some(now);
+        if self.known.len() > KNOWN_MAX {
+            self.known.clear();
+        }
+        let others = self.rows.iter().filter(|row| row.node != self.me.node);
+        self.known.extend(others.map(|row| row.node.clone()));
         self.placed
             .retain(|(at, _)| now.saturating_duration_since(*at) < PLACED_COUNTS);
         let mut moved = BTreeMap::new();
@@ -142,6 +153,16 @@ impl View {
         row.age >= silent && rest.is_none_or(|rest| rest >= still)
     }
 
+    /// For how long a node has been silent. The store's clock may have jumped: not for longer than we have not seen
+    /// it move.
+    pub(super) fn silence(&self, now: Instant, owner: &Member, by_store: Duration) -> Duration {
+        let moved = self.moved.get(&owner.node);
+        let moved = moved.filter(|moved| moved.boot == owner.boot);
+        moved.map_or(by_store, |moved| {
+            by_store.min(now.saturating_duration_since(moved.at))
+        })
+    }
+
     /// Whether a node's row was seen to change after that time.
     pub(super) fn has_moved_since(&self, node: &str, since: Instant) -> bool {
         self.moved.get(node).is_some_and(|moved| moved.at > since)
@@ -156,6 +177,11 @@ impl View {
     /// The other nodes, dead or alive.
     pub(super) fn others(&self) -> impl Iterator<Item = &SeenRow> {
         (self.rows.iter()).filter(|row| row.node != self.me.node)
+    }
+
+    /// The other nodes, also those that have left.
+    pub(super) fn known(&self) -> impl Iterator<Item = &String> {
+        self.known.iter()
     }
 
     /// A living node whose data layout we cannot share.

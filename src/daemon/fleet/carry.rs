@@ -94,6 +94,7 @@ impl Daemon {
                     fleet.times.record(took, time);
                 }
             }
+            Output::RolledBack => self.rest_timer.publish_grants(),
             Output::Log(severity, text) => log::log!(log_level(severity), "fleet: {text}"),
             Output::Exit(exit, text) => {
                 log::error!("fleet: {text}");
@@ -193,7 +194,7 @@ impl Daemon {
     fn adopt(&mut self, adoption: Adoption) {
         let Adoption {
             meeting,
-            record,
+            entry,
             tails,
             epoch,
             window,
@@ -202,17 +203,13 @@ impl Daemon {
         let from = predecessor
             .as_ref()
             .map_or("unknown", |it| it.node.as_str());
-        log::info!(
-            "taking over meeting={meeting} from={from} epoch={epoch} streams={}",
-            record.streams.len()
-        );
+        log::info!("taking over meeting={meeting} from={from} epoch={epoch}");
         if let Some(fleet) = &mut self.fleet {
             fleet.tails.extend(tails);
         }
-        let entry = &record.entry;
         let actions = self
             .coordinator
-            .adopt(now(), &meeting, entry, epoch, window);
+            .adopt(now(), &meeting, &entry, epoch, window);
         self.apply(actions);
         self.report(&meeting, true);
     }

@@ -237,10 +237,9 @@ impl Codec {
                 let meeting = String::from_utf8(rest.to_vec()).ok()?;
                 Some(Message::Take { meeting })
             }
+            b's' => streams(rest),
             b'd' => {
-                let (length, rest) = rest.split_first_chunk::<8>()?;
-                let length = usize::try_from(u64::from_be_bytes(*length)).ok()?;
-                let (stream, withdrawal) = rest.split_at_checked(length)?;
+                let (stream, withdrawal) = part(rest)?;
                 Some(Message::Discard {
                     stream_id: String::from_utf8(stream.to_vec()).ok()?,
                     withdrawal: withdrawal.to_vec(),
@@ -249,6 +248,32 @@ impl Codec {
             _ => None,
         }
     }
+}
+
+fn streams(content: &[u8]) -> Option<Message> {
+    let name = |part: &[u8]| String::from_utf8(part.to_vec()).ok();
+    let (meeting, rest) = part(content)?;
+    let (from, rest) = part(rest)?;
+    let (entry, mut rest) = part(rest)?;
+    let mut tails = Vec::new();
+    while !rest.is_empty() {
+        let (stream, tail);
+        (stream, rest) = part(rest)?;
+        (tail, rest) = part(rest)?;
+        tails.push((name(stream)?, tail.to_vec()));
+    }
+    Some(Message::Streams {
+        meeting: name(meeting)?,
+        from: name(from)?,
+        entry: entry.to_vec(),
+        tails,
+    })
+}
+
+/// A part that its length precedes, and what follows.
+fn part(content: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = content.split_first_chunk::<8>()?;
+    rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)
 }
 
 /// The first word of a script's reply, and what follows.

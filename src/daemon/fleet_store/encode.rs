@@ -356,6 +356,21 @@ impl Codec {
         let content = match message {
             Message::Event(body) => [b"e", body.as_slice()].concat(),
             Message::Take { meeting } => [b"t", meeting.as_bytes()].concat(),
+            Message::Streams {
+                meeting,
+                from,
+                entry,
+                tails,
+            } => {
+                let parts = [meeting.as_bytes(), from.as_bytes(), entry.as_slice()];
+                let tails = (tails.iter()).flat_map(|(id, tail)| [id.as_bytes(), tail.as_slice()]);
+                let mut content = b"s".to_vec();
+                for part in parts.into_iter().chain(tails) {
+                    content.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                    content.extend_from_slice(part);
+                }
+                content
+            }
             Message::Discard {
                 stream_id,
                 withdrawal,

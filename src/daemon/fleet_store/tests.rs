@@ -534,6 +534,30 @@ fn a_node_that_is_away_deletes_when_it_returns() {
 }
 
 #[test]
+fn streams_that_come_home_bring_what_is_needed() {
+    let mut fleet = Fleet::new();
+    for tails in [
+        vec![],
+        vec![("s 1".to_owned(), vec![0; 16]), ("s2".to_owned(), vec![])],
+    ] {
+        let message = Message::Streams {
+            meeting: "m/1==".to_owned(),
+            from: "a".to_owned(),
+            entry: b"{\"v\":1}".to_vec(),
+            tails,
+        };
+        let node = "b".to_owned();
+        let send = Call::Send {
+            node,
+            message: message.clone(),
+        };
+        assert_eq!(fleet.call(A, &send), Reply::Sent { has_room: true });
+        let queue = fleet.queue(B);
+        assert_eq!(queue.last().expect("it is there").message, Some(message));
+    }
+}
+
+#[test]
 fn removing_what_came_by_the_queue_takes_it_off_the_list() {
     let mut fleet = Fleet::new();
     let message = Message::Discard {

@@ -30,6 +30,8 @@ pub struct Model {
     keys: BTreeMap<Text, Key>,
     /// It has no memory left: whatever may need some is refused.
     pub is_full: bool,
+    /// A queue holds no more messages than this, which the scripts do not know.
+    pub queue_max: Option<usize>,
     /// The time of the call that is carried out.
     pub(super) now: u64,
 }

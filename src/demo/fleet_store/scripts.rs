@@ -42,6 +42,10 @@ impl Model {
         }
     }
 
+    fn most(&self) -> usize {
+        self.queue_max.unwrap_or(QUEUE_MAX)
+    }
+
     fn beat(&mut self, keys: &[Text], args: &[Text]) -> Result<Value> {
         let ([fleet, nodes], [node, boot, row, rest @ ..]) = (keys, args) else {
             return Err(arity());
@@ -108,7 +112,7 @@ impl Model {
                 return Ok(words("dead", []));
             }
         }
-        if self.length(queue)? >= QUEUE_MAX {
+        if self.length(queue)? >= self.most() {
             return Ok(words("full", []));
         }
         self.enqueue(queue, message)?;
@@ -153,7 +157,7 @@ impl Model {
             }
         }
         let count = messages.len();
-        if count > 0 && self.length(its_queue)? + count > QUEUE_MAX {
+        if count > 0 && self.length(its_queue)? + count > self.most() {
             return Ok(words("full", []));
         }
         let mut tails = Vec::new();
@@ -299,7 +303,7 @@ impl Model {
                 return Ok(words("newer", [record]));
             }
         }
-        if self.length(its_queue)? >= QUEUE_MAX {
+        if self.length(its_queue)? >= self.most() {
             return Ok(words("full", []));
         }
         let (phase, at) = (b"handing".to_vec(), text(self.now));

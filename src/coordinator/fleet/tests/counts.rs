@@ -3,13 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::*;
-use super::simulation::process::{Process, Told, read};
+use super::simulation::process::{Told, read};
 use super::simulation::world::{World, secs};
-use super::{both, fleet};
-
-fn process<'a>(world: &'a World, node: &str) -> &'a Process {
-    world.nodes[node].process.as_ref().expect("it runs")
-}
+use super::{both, fleet, process};
 
 /// How long it took, at the nodes that live.
 fn times(world: &World, took: Took) -> Vec<Duration> {

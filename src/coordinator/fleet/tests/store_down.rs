@@ -1,14 +1,9 @@
 //! The store-down rule, clause by clause, and rule 1.
 
 use super::super::*;
-use super::simulation::world::{World, ms, secs};
+use super::simulation::world::{ms, secs};
 use super::simulation::zoom::Duplicates;
-use super::{both, fleet};
-
-fn cut(world: &mut World, node: &str, is_cut: bool) {
-    let node = world.nodes.get_mut(node).expect("there");
-    (node.is_cut_to, node.is_cut_from) = (is_cut, is_cut);
-}
+use super::{both, cut, fleet};
 
 #[test]
 fn rule_1_nothing_connects_without_a_permit() {

@@ -126,6 +126,7 @@ pub(crate) struct Process {
     pub(crate) is_draining: bool,
     pub(crate) discarded: BTreeSet<String>,
     pub(crate) everyone: u32,
+    pub(crate) rolled_back: u32,
     /// Connections that the coordinator has closed.
     pub(crate) closing: Vec<(String, ConnId)>,
     /// What the machine says for metrics.

@@ -6,6 +6,16 @@ use std::time::{Duration, Instant};
 /// How long Zoom keeps a stream open without a connection.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
+/// A fault may displace the connection of a stream so often: by who takes it, by who had it, and once more where the
+/// store has lost whose it is and three nodes each know a part.
+const DISPLACED_MAX: u32 = 3;
+
+/// So much more for each try without the store's word: the node that is cut off, and the return of who has it.
+const DISPLACED_BY_TRY: u32 = 2;
+
+/// And for each publish that brought no answer: who is not told that another has the stream tries again.
+const DISPLACED_BY_SILENCE: u32 = 1;
+
 /// What a second connection for a stream meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Duplicates {
@@ -29,8 +39,9 @@ pub(crate) struct Stream {
     /// No node came within the window.
     pub(crate) is_missed: bool,
     pub(crate) accepted: u32,
-    /// Connections that were closed because of a newer one, since the last fault.
+    /// Connections that were closed because of a newer one, since the last fault, and how many may be.
     pub(crate) displaced: u32,
+    pub(crate) displaced_max: u32,
 }
 
 /// What Zoom answers.
@@ -68,6 +79,7 @@ impl Zoom {
             is_missed: false,
             accepted: 0,
             displaced: 0,
+            displaced_max: DISPLACED_MAX,
         };
         self.streams.insert(stream.to_owned(), begun);
     }
@@ -107,6 +119,32 @@ impl Zoom {
         stream.is_over |= is_due;
         stream.is_missed |= is_due;
         is_due
+    }
+
+    /// A fault begins or ends.
+    pub(crate) fn count_again(&mut self) {
+        for stream in self.streams.values_mut() {
+            // What a try allows may come after a second fault.
+            let rest = stream.displaced_max.saturating_sub(stream.displaced);
+            stream.displaced_max = rest.max(DISPLACED_MAX);
+            stream.displaced = 0;
+        }
+    }
+
+    /// A node tries without the store's word.
+    pub(crate) fn is_tried(&mut self, stream: &str) {
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.displaced_max += DISPLACED_BY_TRY;
+        }
+    }
+
+    /// A node has asked who has these streams, and was not told.
+    pub(crate) fn is_not_told<'a>(&mut self, streams: impl Iterator<Item = &'a String>) {
+        for stream in streams {
+            if let Some(stream) = self.streams.get_mut(stream) {
+                stream.displaced_max += DISPLACED_BY_SILENCE;
+            }
+        }
     }
 
     pub(crate) fn end(&mut self, stream: &str) -> Option<(ConnId, String)> {

@@ -1,0 +1,58 @@
+//! Two nodes each receive a stream of one meeting.
+
+use super::simulation::world::{World, secs};
+use super::{both, cut, deafen, fleet, other, receiver_of};
+
+/// Two nodes each receive a stream of m1: s1 at the one that the record names, s2 at the other, which was cut off
+/// when that stream began. Their names.
+fn split(world: &mut World) -> (String, String) {
+    world.begin("m1", "s1", Some("a"));
+    let owner = receiver_of(world, "s1");
+    let away = other(world, &owner);
+    cut(world, &away, true);
+    world.run(secs(6));
+    world.begin("m1", "s2", Some(&away));
+    world.run(secs(1));
+    assert_eq!(world.receiver("s2"), Some(away.as_str()));
+    cut(world, &away, false);
+    (owner, away)
+}
+
+#[test]
+fn streams_of_one_meeting_at_two_nodes_come_together() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b"]);
+        let (owner, away) = split(&mut world);
+        world.run(secs(5));
+        for stream in ["s1", "s2"] {
+            assert_eq!(world.receiver(stream), Some(owner.as_str()), "{stream}");
+            assert!(
+                world.running(&away, stream).is_none(),
+                "{away} has {stream}"
+            );
+        }
+        let accepted = ["s1", "s2"].map(|stream| world.zoom.streams[stream].accepted);
+        assert_eq!(accepted, [1, 2], "one connect more for what was given");
+        // So another node finds both.
+        world.lose_machine(&owner);
+        world.until(secs(60), |world| {
+            let mut streams = ["s1", "s2"].iter();
+            streams.all(|stream| world.receiver(stream) == Some(away.as_str()))
+        });
+    });
+}
+
+#[test]
+fn a_stream_that_the_owner_of_its_meeting_does_not_take_runs_on_where_it_is() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b"]);
+        let (owner, away) = split(&mut world);
+        deafen(&mut world, &owner);
+        world.run(secs(8));
+        world.until(secs(8), |world| world.receiver("s2") == Some(away.as_str()));
+        assert_eq!(world.receiver("s1"), Some(owner.as_str()));
+        world.reread();
+        world.run(secs(40));
+        assert_eq!(world.receiver("s2"), Some(owner.as_str()), "later it does");
+    });
+}

@@ -1,0 +1,146 @@
+//! The flows: (i) draining, (n) one name twice, and what all nodes must hear.
+
+use super::super::*;
+use super::simulation::world::secs;
+use super::simulation::zoom::Duplicates;
+use super::{both, deafen, fleet, process, with_meetings, with_stream};
+
+#[test]
+fn flow_i_a_drained_node_gives_everything_away() {
+    both(|duplicates| {
+        let mut world = with_meetings(duplicates, &["a", "b", "c"], 30);
+        let mine: Vec<String> = (world.zoom.live())
+            .filter(|(_, s)| s.conn.as_ref().is_some_and(|(_, node)| node == "a"))
+            .map(|(id, _)| id.clone())
+            .collect();
+        assert!(!mine.is_empty());
+        world.drain("a");
+        world.run(secs(8));
+        assert!(world.nodes["a"].process.is_none(), "it has not left");
+        for stream in &mine {
+            let known = &world.zoom.streams[stream];
+            assert!(known.conn.as_ref().is_some_and(|(_, node)| node != "a"));
+            assert_eq!(known.accepted, 2);
+        }
+        assert!(world.nodes["a"].disk.intents.is_empty());
+        world.run(secs(2));
+        let rows = world.nodes["b"]
+            .process
+            .as_ref()
+            .map(|p| p.machine.view().rows().len());
+        assert_eq!(rows, Some(2));
+    });
+}
+
+#[test]
+fn flow_i_an_heir_that_does_not_take_is_replaced() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b", "c"]);
+        for n in 0..10 {
+            world.begin(&format!("m{n}"), &format!("s{n}"), Some("a"));
+        }
+        world.run(secs(3));
+        deafen(&mut world, "b");
+        world.drain("a");
+        world.run(secs(12));
+        for n in 0..10 {
+            let receiver = world.receiver(&format!("s{n}"));
+            assert!(
+                receiver.is_some_and(|node| node != "a"),
+                "s{n}: {receiver:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn flow_n_a_newcomer_with_a_living_nodes_name_exits() {
+    let mut world = fleet(Duplicates::Displace, &["a", "b"]);
+    world.begin("m1", "s1", Some("a"));
+    world.run(secs(3));
+    world.start_twin("a", "a2");
+    world.run(secs(16));
+    let exits = &world.nodes["a2"].exits;
+    assert!(
+        exits.len() == 1 && exits[0].contains("another RTMS_NODE"),
+        "{exits:?}"
+    );
+    assert_eq!(world.state_of("a"), NodeState::Sure);
+}
+
+#[test]
+fn flow_n_who_wakes_and_finds_its_name_taken_is_doubled() {
+    let (mut world, owner, _) = with_stream(Duplicates::Refuse, &["a", "b"]);
+    world.pause(&owner);
+    world.start_twin(&owner, "twin");
+    world.run(secs(9));
+    world.resume(&owner);
+    world.run(secs(3));
+    assert_eq!(world.state_of(&owner), NodeState::Doubled);
+    assert_eq!(world.state_of("twin"), NodeState::Sure);
+    assert_eq!(world.zoom.streams["s1"].accepted, 1, "its stream runs on");
+}
+
+#[test]
+fn withdrawn_consent_reaches_every_node() {
+    let mut world = fleet(Duplicates::Displace, &["a", "b", "c"]);
+    world.begin("m1", "s1", Some("a"));
+    world.run(secs(2));
+    world.withdraw("a", "s1");
+    world.run(secs(2));
+    for node in ["b", "c"] {
+        let process = process(&world, node);
+        assert!(process.discarded.contains("s1"), "{node}");
+    }
+    world.tell(Kind::Everyone, "", "", Some("b"));
+    world.run(secs(2));
+    for node in ["a", "b", "c"] {
+        assert_eq!(process(&world, node).everyone, 1, "{node}");
+    }
+}
+
+#[test]
+fn what_a_killed_node_was_handing_over_is_resumed_though_the_store_has_lost_it() {
+    both(|duplicates| {
+        let (mut world, owner, heir) = with_stream(duplicates, &["a", "b"]);
+        deafen(&mut world, &heir);
+        world.drain(&owner);
+        world.until(secs(5), |world| world.receiver("s1").is_none());
+        world.run(secs(1));
+        world.kill(&owner);
+        world.store.clear();
+        world.start(&owner);
+        world.until(secs(10), |world| world.receiver("s1").is_some());
+    });
+}
+
+#[test]
+fn flow_n_a_doubled_process_leaves_the_queue_to_the_one_that_has_its_name() {
+    let (mut world, owner, other) = with_stream(Duplicates::Refuse, &["a", "b"]);
+    world.pause(&owner);
+    world.start_twin(&owner, "twin");
+    world.run(secs(9));
+    world.resume(&owner);
+    world.run(secs(3));
+    assert_eq!(world.state_of(&owner), NodeState::Doubled);
+    // The twin has the meeting: an end that arrives elsewhere reaches it, once.
+    world.tell(Kind::MeetingBegins, "m1", "", Some(&other));
+    world.run(secs(1));
+    let process = process(&world, &owner);
+    assert!(!process.machine.has_room(), "it would read another's queue");
+    assert_eq!(process.machine.waiting(), 0);
+}
+
+#[test]
+fn withdrawn_consent_reaches_a_node_that_is_away_for_an_upgrade() {
+    let mut world = fleet(Duplicates::Displace, &["a", "b"]);
+    world.drain("b");
+    world.until(secs(10), |world| world.nodes["b"].process.is_none());
+    world.run(secs(2));
+    world.withdraw("a", "s1");
+    world.run(secs(2));
+    world.start("b");
+    world.run(secs(2));
+    let process = process(&world, "b");
+    assert!(process.discarded.contains("s1"));
+}

@@ -1,0 +1,160 @@
+//! The store, through the translation that a real one is asked with.
+
+use std::time::Instant;
+
+use super::super::super::super::*;
+use super::super::process::{Entry, Told};
+use super::{Happens, Node, World, ms};
+use crate::daemon::fleet_store::{Codec, Value};
+
+impl World {
+    pub(super) fn asked(&mut self, name: &str, run: u64, id: CallId, call: &Call, sent: Instant) {
+        let node = &self.nodes[name];
+        let is_cut = node.is_cut_to || node.is_lost || self.is_store_down;
+        let late = sent + ms(800);
+        let mut reply = Reply::Failed;
+        let mut at = late;
+        if !is_cut {
+            let Some(me) = self.me_of(name, run) else {
+                return;
+            };
+            let codec = codec(me);
+            let store_ms = self.store_ms();
+            let commands = codec.encode(call);
+            let values: Vec<Value> = (commands.iter())
+                .map(|command| self.store.call(store_ms, command))
+                .collect();
+            let is_lost = self.nodes[name].is_cut_from
+                || self.lost_replies > 0 && self.random.one_in(self.lost_replies);
+            if !is_lost {
+                reply = codec.decode(call, sent, &values);
+                let slow = self.slow_replies > 0 && self.random.one_in(self.slow_replies);
+                at = self.now
+                    + ms(if slow {
+                        self.random.below(1500)
+                    } else {
+                        self.random.below(4)
+                    });
+                if at > late {
+                    (reply, at) = (Reply::Failed, late);
+                }
+                assert!(
+                    reply != Reply::Failed || at == late || self.store.is_full,
+                    "{call:?} -> {values:?}"
+                );
+            }
+        } else if self.is_store_down && self.random.below(2) == 0 {
+            // The connection is refused.
+            at = self.now + ms(1);
+        }
+        if !matches!(call, Call::Beat { .. }) {
+            self.note(|| format!("{name} asks {call:?} -> {reply:?}"));
+        }
+        if let Reply::Newer(record) = &reply
+            && let Call::Publish { meeting, .. } | Call::Hand { meeting, .. } = call
+            && let Some(process) = self.process(name)
+        {
+            process.newer.insert(meeting.clone(), record.clone());
+        }
+        if let (Reply::Failed, Call::Publish { streams, .. }) = (&reply, call) {
+            self.zoom.is_not_told(streams.iter().map(|(id, _)| id));
+        }
+        self.at(at, name, run, Happens::Answered { id, reply });
+    }
+
+    pub(super) fn me_of(&self, name: &str, run: u64) -> Option<Member> {
+        let node = self.nodes.get(name).filter(|node| node.run == run)?;
+        Some(node.process.as_ref()?.me.clone())
+    }
+
+    pub(super) fn read_inbox(&mut self, name: &str) {
+        self.after(ms(20), name, Happens::Inbox);
+        let (store_ms, now) = (self.store_ms(), self.now);
+        let node = &self.nodes[name];
+        let is_cut = node.is_cut_to || node.is_cut_from || self.is_store_down;
+        let Some(process) = &node.process else {
+            return;
+        };
+        if is_cut || !process.machine.has_room() {
+            return;
+        }
+        let codec = codec(process.me.clone());
+        let command = codec.read_messages(&process.inbox_after);
+        let value = self.store.call(store_ms, &command);
+        let (queued, last) = codec.messages(&value).expect("entries of a queue");
+        let Some(process) = self.process(name) else {
+            return;
+        };
+        if let Some(last) = last {
+            process.inbox_after = last;
+        }
+        for queued in queued {
+            process.machine.handle_queued(now, queued);
+        }
+        self.drain_outputs(name);
+    }
+
+    /// Connections to the store were dropped: the queue is read from its begin.
+    pub(crate) fn reread(&mut self) {
+        for process in self
+            .nodes
+            .values_mut()
+            .filter_map(|node| node.process.as_mut())
+        {
+            process.inbox_after = "0".to_owned();
+        }
+    }
+
+    /// The record of a meeting.
+    pub(crate) fn record(&mut self, meeting: &str) -> Option<Record> {
+        let codec = codec(Member {
+            node: "unknown".to_owned(),
+            boot: Boot(1),
+        });
+        let call = Call::Read {
+            meeting: meeting.to_owned(),
+        };
+        let store_ms = self.store_ms();
+        let values: Vec<Value> = (codec.encode(&call).iter())
+            .map(|command| self.store.call(store_ms, command))
+            .collect();
+        match codec.decode(&call, self.now, &values) {
+            Reply::Read { record } => record,
+            reply => panic!("{reply:?}"),
+        }
+    }
+
+    /// Whether a stream is known anywhere: at a node, on its disk, or in the store.
+    pub(crate) fn is_known(&self, id: &str) -> bool {
+        let has = |entry: &Entry| entry.streams.contains_key(id);
+        let is_told = |body: &Vec<u8>| {
+            let told = Told::parse(body);
+            told.is_some_and(|told| told.kind == Kind::StreamStarts && told.stream == id)
+        };
+        let knows = |node: &Node| {
+            let memory = node.process.iter();
+            let memory = memory.flat_map(|it| it.meetings.values().chain(it.left.values()));
+            let mut all = memory.chain(node.disk.meetings.values());
+            all.any(has) || node.disk.intents.values().any(is_told)
+        };
+        let mut nodes = self.nodes.values().filter(|node| !node.is_lost);
+        nodes.any(knows) || self.is_in_store(id)
+    }
+
+    /// In the entry of a meeting, or as a start in a queue.
+    pub(super) fn is_in_store(&self, id: &str) -> bool {
+        let words = [format!(" {id}="), format!(",{id}="), format!(" {id} ")];
+        let dump = self.store.dump();
+        let mut values = dump.iter().flat_map(|(_, values, _)| values);
+        values.any(|value| {
+            // Behind the code. Streams that are given away are with who gives them until they are taken.
+            let text = value.get(32..).unwrap_or_default();
+            let text = String::from_utf8_lossy(text.strip_prefix(b"s").map_or(text, |_| b""));
+            words.iter().any(|word| text.contains(word.as_str()))
+        })
+    }
+}
+
+fn codec(me: Member) -> Codec {
+    Codec::new("app", "secret", "default", me)
+}
