@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{SETTINGS, bounded, end, last_gap, meetings_of, options, speaking};
+use super::{SETTINGS, all_speak, bounded, end, last_gap, meetings_of, options, speaking};
 use crate::harness::fleet::Fleet;
-use crate::harness::{KilledOnDrop, TempDir, free_port, http, report, wait_until, wait_until_more};
+use crate::harness::{KilledOnDrop, TempDir, free_port, http, report, wait_until};
 
 const MANUAL: &str = include_str!("../../../src/manual/fleet.md");
 
@@ -96,9 +96,7 @@ fn one_after_the_other_and_a_kill() {
     for meeting in &of_killed {
         fleet.wait_for_receiver(&meeting.streams()[0], &[1, 2]);
     }
-    for meeting in &meetings {
-        wait_until_more(meeting, 10);
-    }
+    all_speak(&meetings, 10);
     end(&fleet, &meetings);
     for delivery in fleet.zoom.deliveries() {
         let is_taken = matches!(delivery.status, Ok(200 | 204));

@@ -1,7 +1,7 @@
 //! A process of a node is killed.
 
-use super::{ALL, Watch, end, fleet, kind, meetings_of, node_of, speaking_as};
-use crate::harness::{report, wait_until_more};
+use super::{ALL, Watch, all_speak, end, fleet, kind, meetings_of, node_of, speaking_as};
+use crate::harness::report;
 use rtmsd::demo::{MeetingHandle, MeetingScript};
 use std::time::Duration;
 
@@ -29,9 +29,7 @@ fn in_place() {
         let what = "killed, and started again at once";
         watch.received_again_within(what, 1.5);
     }
-    for meeting in &meetings {
-        wait_until_more(meeting, 5);
-    }
+    all_speak(&meetings, 5);
     end(&fleet, &meetings);
     for meeting in &meetings {
         let holders = fleet.holders(&meeting.streams()[0]);
@@ -57,18 +55,15 @@ fn for_good_and_its_disk_too() {
         .collect();
     let rest = Watch::new(&of_others);
     // Its tails are in the store, a second old at most.
-    for meeting in &its {
-        wait_until_more(meeting, 4 * PHRASES_PER_SECOND as u64);
-    }
+    all_speak(&its, 4 * PHRASES_PER_SECOND as u64);
     let watch = Watch::new(&its);
     fleet.kill(dead);
     watch.received_again_within("killed for good", 10.0);
-    for meeting in &its {
-        wait_until_more(meeting, 5);
-    }
+    all_speak(&its, 5);
     rest.are_untouched();
     end(&fleet, &meetings);
     for meeting in &its {
+        assert!(meeting.replayed() > 0, "Zoom has sent nothing again");
         let comparison = fleet.comparison(meeting);
         // A second of phrases, and what came while the tail was on its way.
         let doubled = (1.5 * PHRASES_PER_SECOND) as usize;

@@ -1,7 +1,9 @@
 //! Nodes that leave in order, and names that are taken.
 
-use super::{ALL, SETTINGS, Watch, bounded, end, fleet, last_gap, meetings_of, node_of, speaking};
-use crate::harness::{PATIENCE, wait_until, wait_until_more};
+use super::{
+    ALL, SETTINGS, Watch, all_speak, bounded, end, fleet, last_gap, meetings_of, node_of, speaking,
+};
+use crate::harness::{PATIENCE, wait_until};
 use rtmsd::demo::End;
 
 #[test]
@@ -18,8 +20,8 @@ fn by_hand_over() {
     fleet.terminate(leaving);
     for meeting in &meetings {
         fleet.wait_for_receiver(&meeting.streams()[0], &others);
-        wait_until_more(meeting, 20);
     }
+    all_speak(&meetings, 20);
     rest.are_untouched();
     let worst = its.iter().map(last_gap).max();
     bounded("hand-over", worst.expect("it had meetings"), 2.0);

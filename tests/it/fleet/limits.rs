@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rtmsd::demo::fleet_store::Server as Store;
 
-use super::{SETTINGS, Watch, end, options, speaking};
+use super::{SETTINGS, Watch, all_speak, end, options, speaking};
 use crate::harness::fleet::Fleet;
-use crate::harness::{wait_until, wait_until_more};
+use crate::harness::wait_until;
 
 #[test]
 fn full_nodes_refuse_nothing() {
@@ -121,9 +121,7 @@ fn a_jump_of_the_store_s_clock_kills_nobody() {
     let jumped = Instant::now();
     // Each has written its row, and looked at the other's, more than once.
     wait_until("some beats", || jumped.elapsed() >= Duration::from_secs(3));
-    for meeting in &meetings {
-        wait_until_more(meeting, 10);
-    }
+    all_speak(&meetings, 10);
     watch.are_untouched();
     for node in &fleet.nodes {
         assert_eq!(node.metric("rtmsd_fleet_sure"), 1.0);

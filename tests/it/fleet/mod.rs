@@ -42,7 +42,7 @@ use rtmsd::demo::{Begin, Duplicates, MeetingHandle, MeetingScript, Options, Step
 use serde_json::Value;
 
 use crate::harness::fleet::{Fleet, Setup};
-use crate::harness::{PATIENCE, frequent_keep_alives, report, wait_until_more, wait_until_over};
+use crate::harness::{PATIENCE, frequent_keep_alives, report, wait_until_over};
 
 const BOTH: [Duplicates; 2] = [Duplicates::Displace, Duplicates::Refuse];
 
@@ -104,9 +104,20 @@ fn speaking_as(
     for meeting in &meetings {
         let is_ready = meeting.wait_for(Step::Ready, PATIENCE);
         assert!(is_ready, "{:?}", meeting.steps());
-        wait_until_more(meeting, 5);
     }
+    all_speak(&meetings, 5);
     meetings
+}
+
+/// Waits until so many more phrases of each were sent.
+#[track_caller]
+fn all_speak<'a>(meetings: impl IntoIterator<Item = &'a MeetingHandle>, phrases: u64) {
+    let then = |meeting: &'a MeetingHandle| (meeting, meeting.sent_count() + phrases);
+    let then: Vec<_> = meetings.into_iter().map(then).collect();
+    for (meeting, count) in then {
+        let is_sent = meeting.wait_for_phrases(count, PATIENCE);
+        assert!(is_sent, "{:?}", meeting.steps());
+    }
 }
 
 /// Ends meetings, and waits until the nodes have completed their files.

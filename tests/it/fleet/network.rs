@@ -5,10 +5,10 @@ use std::time::Duration;
 use rtmsd::demo::{Duplicates, MeetingHandle, Options, Step};
 
 use super::{
-    ALL, BOTH, Watch, bounded, each_has_one_receiver, end, fleet_with_links, kind, last_gap,
-    meetings_of, node_of, options, phrases_in, speaking,
+    ALL, BOTH, Watch, all_speak, bounded, each_has_one_receiver, end, fleet_with_links, kind,
+    last_gap, meetings_of, node_of, options, phrases_in, speaking,
 };
-use crate::harness::{wait_until, wait_until_more};
+use crate::harness::wait_until;
 
 /// Zoom notices a silent connection in this time. The real one takes 30 to 40 s: here a quarter.
 const NOTICED: Duration = Duration::from_secs(9);
@@ -44,9 +44,7 @@ fn a_node_is_gone_without_a_word() {
     let most = NOTICED.as_secs_f64() + 3.0;
     refusing.received_again_within("machine gone, refusing Zoom", most);
     rest.are_untouched();
-    for meeting in &its {
-        wait_until_more(meeting, 40);
-    }
+    all_speak(&its, 40);
     // The network comes back: the node learns that others have what it had.
     fleet.links().zoom.pass();
     fleet.links().store.pass();
@@ -55,8 +53,8 @@ fn a_node_is_gone_without_a_word() {
         wait_until("the node has ended it", || {
             fleet.holders(stream)[0].1["end"] == "handed_over"
         });
-        wait_until_more(meeting, 10);
     }
+    all_speak(&its, 10);
     each_has_one_receiver(&fleet, &meetings);
     // It does not come back for good.
     fleet.kill(gone);

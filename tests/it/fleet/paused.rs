@@ -7,10 +7,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{
-    BOTH, SETTINGS, Watch, each_has_one_receiver, end, fleet, kind, meetings_of, node_of, speaking,
+    BOTH, SETTINGS, Watch, all_speak, each_has_one_receiver, end, fleet, kind, meetings_of,
+    node_of, speaking,
 };
 use crate::harness::fleet::Fleet;
-use crate::harness::{wait_until, wait_until_more};
+use crate::harness::wait_until;
 use rtmsd::demo::MeetingHandle;
 
 /// A node that was stopped, and what it receives.
@@ -84,14 +85,10 @@ fn for_three_and_for_seven_seconds() {
     let what = "stopped for 7 s, displacing Zoom";
     long.watches[0].received_again_within(what, 10.0);
     // The others have had them for a while.
-    for meeting in &long.its[0] {
-        wait_until_more(meeting, 40);
-    }
+    all_speak(&long.its[0], 40);
     long.go_on_after(&mut fleet, 7);
     // Zoom has not missed it: it goes on where its connection was never lost.
-    for meeting in &meetings {
-        wait_until_more(meeting, 20);
-    }
+    all_speak(&meetings, 20);
     each_has_one_receiver(&fleet, &meetings);
     for watch in short.watches.iter().chain(&long.watches[1..]) {
         watch.are_untouched();
@@ -117,9 +114,7 @@ fn for_thirty_seconds() {
     fleet.nodes[at]
         .server
         .wait_until_logged(&["store answers again"]);
-    for meeting in &meetings {
-        wait_until_more(meeting, 20);
-    }
+    all_speak(&meetings, 20);
     each_has_one_receiver(&fleet, &meetings);
     end(&fleet, &meetings);
     are_whole(&fleet, &stopped.its.concat(), 2);
@@ -145,9 +140,7 @@ fn while_another_takes_its_name() {
     wait_until("the balancer is told", || {
         first.admin_page("/readyz").0 == 503
     });
-    for meeting in &meetings {
-        wait_until_more(meeting, 20);
-    }
+    all_speak(&meetings, 20);
     refusing.are_untouched();
     assert_eq!(fleet.nodes[second].admin_page("/readyz").0, 200);
     // The newcomer goes: the first is the node again.
@@ -156,9 +149,7 @@ fn while_another_takes_its_name() {
         .server
         .wait_until_logged(&["this one takes part again"]);
     each_has_one_receiver(&fleet, &meetings);
-    for meeting in &meetings {
-        wait_until_more(meeting, 20);
-    }
+    all_speak(&meetings, 20);
     // On each disk the epochs are others.
     let [displacing, _] = &stopped.its;
     for meeting in displacing {

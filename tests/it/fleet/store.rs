@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use rtmsd::demo::{Fault, Step};
 
 use super::{
-    ALL, SETTINGS, Watch, bounded, each_has_one_receiver, end, fleet, fleet_with_links,
+    ALL, SETTINGS, Watch, all_speak, bounded, each_has_one_receiver, end, fleet, fleet_with_links,
     meetings_of, node_of, options, speaking,
 };
 use crate::harness::fleet::{Fleet, Setup};
 use crate::harness::redis::Redis;
-use crate::harness::{PATIENCE, wait_until, wait_until_more};
+use crate::harness::{PATIENCE, wait_until};
 
 /// The store of the manual: what it has written is there after a restart, but for a second.
 const WITH_FILE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "everysec"];
@@ -59,9 +59,7 @@ fn restarts_with_its_file_and_a_node_dies_with_it() {
     fleet.redis.kill();
     fleet.redis.run();
     wait_until_all_are_sure(&fleet, &ALL);
-    for meeting in &meetings {
-        wait_until_more(meeting, 10);
-    }
+    all_speak(&meetings, 10);
     all.are_untouched();
     // Now it stays away for longer, and a node dies with it.
     let rest = Watch::new(&of_others[1..]);
@@ -123,9 +121,7 @@ fn is_killed_and_returns_with_nothing() {
     for node in &fleet.nodes {
         node.server.wait_until_logged(&["store answers again"]);
     }
-    for meeting in before.iter().chain(&meanwhile) {
-        wait_until_more(meeting, 20);
-    }
+    all_speak(before.iter().chain(&meanwhile), 20);
     watch.are_untouched();
     each_has_one_receiver(&fleet, &before);
     each_has_one_receiver(&fleet, &meanwhile);
@@ -193,9 +189,7 @@ fn is_emptied() {
     fleet.kill(0);
     fleet.start_node(0);
     let all: Vec<_> = before.into_iter().chain(placed).collect();
-    for meeting in &all {
-        wait_until_more(meeting, 10);
-    }
+    all_speak(&all, 10);
     each_has_one_receiver(&fleet, &all);
     end(&fleet, &all);
 }
