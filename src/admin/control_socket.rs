@@ -322,7 +322,11 @@ fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
     }
     if question.action == ACCOUNTS {
         let line = match daemon.api(DAEMON_MAX) {
-            Some(api) => serde_json::to_string(&api.grant_status()),
+            Some(api) => {
+                // Another node of the fleet may know of more.
+                api.share_grants();
+                serde_json::to_string(&api.grant_status())
+            }
             None => serde_json::to_string(&Answer::unavailable(SILENT)),
         };
         return write_line(stream, &line?);

@@ -374,12 +374,16 @@ fn process(settings: &daemon::Settings) -> Process {
     Process {
         ca_file: settings.ca_file.clone(),
         proxy: settings.proxy.clone(),
-        // What fails here, the client of the same settings names.
-        shared: TlsClient::new(settings.ca_file.as_deref())
-            .ok()
-            .and_then(|tls| daemon::shared_grants(settings, &tls).ok().flatten()),
+        shared: shared_grants(settings),
         ..Process::default()
     }
+}
+
+/// The grants that the nodes of the fleet share; `None` without one.
+pub(crate) fn shared_grants(settings: &daemon::Settings) -> Option<Arc<dyn zoom_api::SharedGrant>> {
+    // What fails here, the client of the same settings names.
+    let tls = TlsClient::new(settings.ca_file.as_deref()).ok()?;
+    daemon::shared_grants(settings, &tls).ok().flatten()
 }
 
 /// The state directory, locked for this process, if the command's credentials need it: refresh

@@ -21,6 +21,8 @@ use crate::zoom_api::{Api, Deauthorized, Kind};
 /// When grants that are not used are looked at: soon after the start, and then each day.
 const GRANTS_AFTER: Duration = Duration::from_secs(10 * 60);
 const GRANTS_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// When the nodes of a fleet agree on the grants.
+const SHARE_EVERY: Duration = Duration::from_secs(60);
 /// A TLS handshake and some JSON; only touched pages use memory.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -63,12 +65,14 @@ impl RestTimer {
     ) -> io::Result<RestTimer> {
         let (commands, receiver) = mpsc::channel();
         let turns = Arc::new(AtomicU64::new(0));
+        let is_shared = api.process().shared.is_some();
         let timer = Timer {
             api,
             report: Arc::new(report),
             own: commands.clone(),
             queue: RestQueue::default(),
             grants_at: Instant::now() + GRANTS_AFTER,
+            share_at: is_shared.then(|| Instant::now() + SHARE_EVERY),
             sequence: 0,
             running: BTreeMap::new(),
             turns: Arc::clone(&turns),
@@ -138,6 +142,8 @@ struct Timer {
     own: Sender<TimerCommand>,
     queue: RestQueue,
     grants_at: Instant,
+    /// `None` without a fleet.
+    share_at: Option<Instant>,
     sequence: u64,
     running: BTreeMap<u64, JoinHandle<()>>,
     turns: Arc<AtomicU64>,
@@ -153,10 +159,12 @@ impl Timer {
                 self.grants_at = now + GRANTS_EVERY;
                 self.keep_grants();
             }
-            let next = self
-                .queue
-                .due()
-                .map_or(self.grants_at, |at| at.min(self.grants_at));
+            if self.share_at.is_some_and(|at| at <= now) {
+                self.share_at = Some(now + SHARE_EVERY);
+                self.share_grants();
+            }
+            let others = [self.queue.due(), self.share_at].into_iter().flatten();
+            let next = others.fold(self.grants_at, Instant::min);
             let order = commands.recv_timeout(next.saturating_duration_since(now));
             match order {
                 Ok(TimerCommand::At(call)) => self.queue.add(call),
@@ -220,6 +228,16 @@ impl Timer {
         });
         if let Err(error) = spawned {
             log::error!("no thread to renew grants: {error}");
+        }
+    }
+
+    fn share_grants(&mut self) {
+        if !self.api.is_of_user() {
+            return;
+        }
+        let api = Arc::clone(&self.api);
+        if let Err(error) = self.spawn(move || api.share_grants()) {
+            log::error!("no thread to share grants: {error}");
         }
     }
 

@@ -315,6 +315,7 @@ impl Api {
         for grant in &ended {
             grant.tokens().forget()?;
         }
+        grants.look();
         Ok(match ended.is_empty() {
             true => Deauthorized::OfAnother,
             false => Deauthorized::Forgotten,
@@ -340,8 +341,19 @@ impl Api {
     /// Gives the store of the fleet what it has lost or never got of the grants. To be called when it answers
     /// again: only then may other nodes refresh. Blocks; what fails is logged.
     pub fn publish_grants(&self) {
-        for grant in self.grants().map(Grants::all).unwrap_or_default() {
+        let Some(grants) = self.grants() else {
+            return;
+        };
+        for grant in grants.all() {
             grant.tokens().source().publish_shared();
+        }
+        grants.look();
+    }
+
+    /// Agrees with the other nodes of a fleet on the grants by authorization. Blocks; what fails is logged.
+    pub fn share_grants(&self) {
+        if let Some(grants) = self.grants() {
+            grants.look();
         }
     }
 
@@ -350,8 +362,13 @@ impl Api {
     /// # Errors
     /// A file cannot be deleted.
     pub fn forget(&self) -> Result<(), Error> {
-        let all = self.grants().map(Grants::all).unwrap_or_default();
-        all.iter().try_for_each(|grant| grant.tokens().forget())
+        let Some(grants) = self.grants() else {
+            return Ok(());
+        };
+        let mut all = grants.all().into_iter();
+        let forgotten = all.try_for_each(|grant| grant.tokens().forget());
+        grants.look();
+        forgotten
     }
 
     /// Aborts calls in progress and refuses further ones, so that a stopping process need not wait
@@ -484,6 +501,14 @@ pub fn stored_grants(
     };
     let read = |name: &str| crate::state::read(state, name, keys);
     oauth::grants::look(read, &names, configured)
+}
+
+/// The grants by authorization that the nodes of a fleet share, for a command where no server runs.
+///
+/// # Errors
+/// The store does not answer.
+pub fn shared_grants(shared: &Arc<dyn SharedGrant>) -> Result<Vec<GrantStatus>, StoreDown> {
+    oauth::grants::sharing::look(shared, &Clock::system())
 }
 
 fn http(app: &App, process: &Process) -> Result<Arc<Http>, Error> {

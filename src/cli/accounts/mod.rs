@@ -1,6 +1,7 @@
 //! `rtmsd accounts`: who has authorized the app, and whether the grants work.
 //!
-//! The running server says it; without one, the state directory is read, and nothing in it is changed.
+//! The running server says it; without one, the state directory and the store of the fleet are read, and
+//! nothing in them is changed.
 //!
 //! Exit codes: 0 shown; 69 the server does not answer; 77 this user may not read the state directory; 78
 //! the configuration has no credentials of users, or the state cannot be read.
@@ -20,7 +21,7 @@ use crate::domain::app::{App, RestCredentials};
 use crate::domain::secret::Secret;
 use crate::state;
 use crate::state::seal::StateKeys;
-use crate::zoom_api::{GrantStatus, stored_grants};
+use crate::zoom_api::{self, GrantStatus, stored_grants};
 
 /// A line of `--json`.
 #[derive(Serialize)]
@@ -98,7 +99,10 @@ fn look(config: &Config) -> Result<Vec<GrantStatus>, Failure> {
     };
     match control_socket::accounts(folder) {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => stored(folder, &config.daemon.state_keys, configured),
+        Ok(None) => {
+            let found = stored(folder, &config.daemon.state_keys, configured)?;
+            with_shared(config, found)
+        }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(forbidden(folder)),
         Err(error) => {
             let text = format!(
@@ -107,6 +111,27 @@ fn look(config: &Config) -> Result<Vec<GrantStatus>, Failure> {
             Err(Failure(exit::UNAVAILABLE, text))
         }
     }
+}
+
+/// The same with those that only other nodes of the fleet have.
+fn with_shared(config: &Config, mut found: Vec<GrantStatus>) -> Result<Vec<GrantStatus>, Failure> {
+    let Some(shared) = crate::cli::shared_grants(&config.daemon) else {
+        return Ok(found);
+    };
+    let listed = zoom_api::shared_grants(&shared).map_err(|down| {
+        let text = format!("the store of the fleet does not answer: {}", down.0);
+        Failure(exit::UNAVAILABLE, text)
+    })?;
+    let owner = |it: &GrantStatus| (it.account_id.clone(), it.user_id.clone());
+    // What the state directory says of a grant that is over is old.
+    found.retain(|own| own.is_configured || listed.iter().any(|it| owner(it) == owner(own)));
+    for grant in listed {
+        if !found.iter().any(|own| owner(own) == owner(&grant)) {
+            found.push(grant);
+        }
+    }
+    found.sort_by_key(owner);
+    Ok(found)
 }
 
 /// What the state directory has, where no server runs.

@@ -79,6 +79,7 @@ impl Road {
             proxy: settings.proxy.clone(),
             state: Some(Arc::new(state)),
             allowed_hosts: settings.allowed_hosts.clone(),
+            shared: crate::cli::shared_grants(settings),
             ..Process::default()
         };
         let api = Api::new(config.app().clone(), process).map_err(|error| failed(&error))?;

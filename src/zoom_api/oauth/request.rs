@@ -323,6 +323,15 @@ impl UserTokens {
         self
     }
 
+    pub(super) fn set_share(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// How other nodes call it; stored with the next token.
+    pub(super) fn name(&self, name: String) {
+        self.facts.update(|facts| facts.shared_as = name);
+    }
+
     pub(super) fn share(&self) -> Option<&Share> {
         self.share.as_ref()
     }
@@ -517,6 +526,7 @@ impl UserTokens {
             return Err(Error::new(Kind::Malformed, CALL, "no refresh token"));
         };
         self.unstored = None;
+        self.newest = Some(token.clone());
         if let Err(e) = self.store.advance(&next, &self.facts.get()) {
             self.unstored = Some((next, token));
             return Err(storage(&e));

@@ -114,7 +114,18 @@ struct Access {
 }
 
 impl Share {
-    /// The user's grant that began with this configured refresh token: a newly configured one begins another.
+    /// The list of the grants by authorization.
+    pub(crate) fn of_list(grants: &Arc<dyn SharedGrant>, clock: &Clock, wait: Duration) -> Share {
+        Share {
+            grants: Arc::clone(grants),
+            name: "users".to_owned(),
+            clock: clock.clone(),
+            wait,
+        }
+    }
+
+    /// The user's grant that began with a refresh token of this fingerprint: a newly configured one begins
+    /// another, and so does an authorization.
     pub(crate) fn of_user(
         grants: &Arc<dyn SharedGrant>,
         clock: &Clock,

@@ -13,6 +13,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::refresh_store::fingerprint;
 use super::request::{AccessToken, CALL, Client, UserTokens, storage};
 use super::shared::{Share, SharedState, SharedTokens, StoreDown};
 use crate::domain::secret::Secret;
@@ -63,7 +64,18 @@ impl UserTokens {
             self.publish(share, &token);
             return Ok(token);
         }
-        let until = share.clock().instant() + share.wait();
+        let now = share.clock().instant();
+        // Known to another cache of this process, as to the one in which it was authorized.
+        if let Some(token) = &self.newest
+            && !token.is_due(now)
+            && Some(&token.text) != wanted.but
+        {
+            return Ok(AccessToken {
+                serial: wanted.serial,
+                ..token.clone()
+            });
+        }
+        let until = now + share.wait();
         match self.agree(share, client, wanted, until) {
             Ok(token) => Ok(token),
             Err(Fault::Of(error)) => Err(error),
@@ -71,6 +83,40 @@ impl UserTokens {
                 self.was_down = true;
                 self.without_store(share, client, wanted, &down)
             }
+        }
+    }
+
+    /// Lets other nodes use it from now on, if it can be used. `false` if it cannot, or its name cannot be
+    /// stored. What the store misses it gets later.
+    pub(super) fn begin_sharing(&mut self, share: impl FnOnce(&str) -> Share) -> bool {
+        if self.claim().is_err() || self.has_unstored() || self.current().is_empty() {
+            return false;
+        }
+        let began_with = fingerprint(self.current());
+        let share = share(&began_with);
+        self.name(began_with);
+        let current = self.current().clone();
+        if let Err(error) = self.keep(&current, 1, true) {
+            log::warn!("{error}; a grant is not shared with other nodes yet");
+            self.name(String::new());
+            return false;
+        }
+        if let Err(down) = share.restore(1, &self.for_others(&share)) {
+            log::warn!(
+                "the store of the fleet does not have this node's grant yet: {}",
+                down.0
+            );
+        }
+        self.set_share(share);
+        true
+    }
+
+    /// The newest tokens, as other nodes get them.
+    fn for_others(&self, share: &Share) -> SharedTokens {
+        let refresh = self.current().clone();
+        match &self.newest {
+            Some(token) => share.tokens(token, refresh),
+            None => SharedTokens::only(refresh),
         }
     }
 
@@ -181,12 +227,7 @@ impl UserTokens {
                 "the store of the fleet has generation {} of a grant, and this node {own}; it gets that",
                 found.generation
             );
-            let refresh = self.current().clone();
-            let tokens = match &self.newest {
-                Some(token) => share.tokens(token, refresh),
-                None => SharedTokens::only(refresh),
-            };
-            share.restore(own, &tokens)?;
+            share.restore(own, &self.for_others(share))?;
             return Ok(found);
         }
         match &found.tokens {

@@ -21,22 +21,22 @@ use crate::harness::scripted::{Answer, Request, Scripted};
 
 /// What the scripted Zoom knows of a user; codes and ids are made of the account's name.
 #[derive(Debug, Default)]
-struct Grant {
+pub(super) struct Grant {
     /// The number of the newest tokens.
-    issued: u32,
+    pub(super) issued: u32,
     /// The newest number that was used: tokens with a smaller one are over.
     confirmed: u32,
     is_revoked: bool,
     /// A refresh token that is over was used.
-    is_reused: bool,
+    pub(super) is_reused: bool,
     /// The REST calls with its tokens.
     calls: Vec<String>,
 }
 
-type Grants = Arc<Mutex<BTreeMap<String, Grant>>>;
+pub(super) type Grants = Arc<Mutex<BTreeMap<String, Grant>>>;
 
 /// A Zoom that exchanges the code `code-NAME` for tokens `…-NAME-NUMBER`.
-fn zoom_of_many() -> (Scripted, Grants) {
+pub(super) fn zoom_of_many() -> (Scripted, Grants) {
     let grants: Grants = Arc::default();
     let of_server = Arc::clone(&grants);
     let zoom = Scripted::start(move |request: &Request| {
@@ -142,14 +142,14 @@ fn client_in(zoom: &Scripted, folder: &Path) -> Api {
     client_with(zoom, state, "")
 }
 
-fn authorize(api: &Api, name: &str) {
+pub(super) fn authorize(api: &Api, name: &str) {
     let code = Secret::new(format!("code-{name}"));
     let grant = api.authorize(&code, &Secret::new("verifier")).unwrap();
     assert_eq!(grant.scopes, ["a", "b"]);
 }
 
 /// A start of a meeting of that account.
-fn start_of(account: &str, id: &str) -> ControlRequest {
+pub(super) fn start_of(account: &str, id: &str) -> ControlRequest {
     ControlRequest {
         account_id: Some(account.to_owned()),
         ..start(id)
@@ -160,7 +160,7 @@ fn calls(grants: &Grants, name: &str) -> Vec<String> {
     grants.lock().unwrap()[name].calls.clone()
 }
 
-fn accounts(api: &Api) -> Vec<(String, GrantState)> {
+pub(super) fn accounts(api: &Api) -> Vec<(String, GrantState)> {
     let status = api.grant_status();
     status
         .into_iter()

@@ -6,6 +6,7 @@ mod grants;
 mod logs;
 pub(crate) mod rotation;
 mod shared;
+mod shared_users;
 pub(crate) mod tls;
 mod tokens;
 

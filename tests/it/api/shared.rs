@@ -15,8 +15,8 @@ use super::*;
 const LOCK_S: u64 = 45;
 
 /// The store.
-struct Store {
-    clock: ManualClock,
+pub(super) struct Store {
+    pub(super) clock: ManualClock,
     inner: Mutex<Inner>,
     changed: Condvar,
 }
@@ -29,11 +29,30 @@ struct Inner {
     dead: Option<u32>,
 }
 
+impl Store {
+    pub(super) fn new() -> Arc<Store> {
+        Arc::new(Store {
+            clock: ManualClock::new(),
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    pub(super) fn set_down(&self, is_down: bool) {
+        self.inner.lock().unwrap().is_down = is_down;
+    }
+
+    /// It restarts with nothing.
+    pub(super) fn lose_all(&self) {
+        self.inner.lock().unwrap().grants.clear();
+    }
+}
+
 /// What one node sees of it.
 #[derive(Clone)]
-struct Seen {
-    store: Arc<Store>,
-    node: u32,
+pub(super) struct Seen {
+    pub(super) store: Arc<Store>,
+    pub(super) node: u32,
 }
 
 impl std::fmt::Debug for Seen {
@@ -154,11 +173,7 @@ struct Nodes {
 impl Nodes {
     fn start(count: usize) -> Nodes {
         let (zoom, family) = strict_zoom();
-        let store = Arc::new(Store {
-            clock: ManualClock::new(),
-            inner: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let store = Store::new();
         let mut nodes = Nodes {
             store,
             zoom,
@@ -207,7 +222,7 @@ impl Nodes {
     }
 
     fn set_down(&self, is_down: bool) {
-        self.store.inner.lock().unwrap().is_down = is_down;
+        self.store.set_down(is_down);
     }
 }
 
@@ -266,7 +281,11 @@ fn the_lock_of_a_node_that_died_ends_by_itself() {
     let name = {
         let mut inner = nodes.store.inner.lock().unwrap();
         inner.dead = Some(9);
-        inner.grants.keys().next().unwrap().clone()
+        let mut names = inner.grants.keys();
+        names
+            .find(|name| name.starts_with("user."))
+            .unwrap()
+            .clone()
     };
     let dead = Seen {
         store: Arc::clone(&nodes.store),
@@ -283,7 +302,7 @@ fn the_lock_of_a_node_that_died_ends_by_itself() {
     nodes.call(0).unwrap();
     nodes.expect_refreshes(2);
     // It has kept what it read: a restart without the store's content goes on with it.
-    nodes.store.inner.lock().unwrap().grants.clear();
+    nodes.store.lose_all();
     nodes.apis.clear();
     nodes.outlive_a_token();
     nodes.apis.push(nodes.api(0));

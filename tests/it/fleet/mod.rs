@@ -24,6 +24,7 @@
 //!
 //! Bounds are those of the manual, doubled: the suite runs four tests at once, on two cores.
 
+mod authorized;
 mod demo;
 mod grants;
 mod haproxy;

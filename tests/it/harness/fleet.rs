@@ -216,6 +216,15 @@ impl Fleet {
         open.map(|(at, _)| at)
     }
 
+    /// The configuration of another machine, where no node runs.
+    pub(crate) fn configuration_apart(&self) -> PathBuf {
+        let folder = self._folder.join("apart");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut setup = self.nodes[0].setup.clone();
+        setup.set("RTMS_NODE", "apart");
+        setup.write(&self.zoom, &folder, "rtms.conf")
+    }
+
     /// Waits until one of these nodes receives the stream.
     #[track_caller]
     pub(crate) fn wait_for_receiver(&self, stream_id: &str, among: &[usize]) -> usize {
@@ -318,6 +327,21 @@ impl Node {
     /// Where its files are.
     pub(crate) fn out(&self) -> PathBuf {
         self.folder.join("out")
+    }
+
+    /// Its configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.join("rtms.conf")
+    }
+
+    /// How many grants by an authorization it has on its disk.
+    pub(crate) fn stored_grants(&self) -> usize {
+        let state = std::fs::read_dir(self.folder.join("state")).expect("a folder");
+        let names = state.flatten().map(|entry| entry.file_name());
+        let is_grant = |name: &str| name.starts_with("grant-") && name.ends_with(".json");
+        names
+            .filter(|name| name.to_str().is_some_and(is_grant))
+            .count()
     }
 
     /// The folder of each stream.

@@ -53,7 +53,7 @@ impl Server {
 }
 
 /// The settings of a server, for its first and later starts.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ServerSetup {
     settings: Vec<(String, String)>,
     prelude: String,

@@ -22,7 +22,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    fn works(&self) -> bool {
+    pub(super) fn works(&self) -> bool {
         !self.is_removed && self.facts.state == GrantState::Ok
     }
 }

@@ -40,6 +40,9 @@ pub(crate) struct Facts {
     /// This node was the last to put one, as far as it knows.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_last_to_put: bool,
+    /// The name of a grant by authorization among the nodes of a fleet; empty if they do not share it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) shared_as: String,
 }
 
 /// Whether a grant works.
@@ -199,6 +202,26 @@ impl Facts {
     pub(crate) fn may_be_of(&self, user_id: &str, account_id: &str) -> bool {
         (user_id.is_empty() || user_id == self.user_id)
             && (account_id.is_empty() || account_id == self.account_id)
+    }
+
+    /// What the nodes of a fleet tell each other.
+    pub(super) fn listed(&self) -> Facts {
+        Facts {
+            account_id: self.account_id.clone(),
+            user_id: self.user_id.clone(),
+            user: self.user.clone(),
+            scopes: self.scopes.clone(),
+            authorized_ms: self.authorized_ms,
+            shared_as: self.shared_as.clone(),
+            ..Facts::default()
+        }
+    }
+
+    /// Whether this says of the same grant whose it is, if the other does.
+    pub(super) fn tells_as_much_as(&self, other: &Facts) -> bool {
+        self.shared_as == other.shared_as
+            && (self.has_owner() || !other.has_owner())
+            && (!self.user.is_empty() || other.user.is_empty())
     }
 
     /// When it was last of use: authorized, or used.

@@ -6,14 +6,15 @@
 //! | `refresh_token.json` | the one of `ZOOM_REFRESH_TOKEN`, and of versions that knew only one |
 //! | `grant-N.json` | one by `rtmsd authorize` |
 //!
-//! Which one a call is made with is in [`choose`].
+//! Which one a call is made with is in [`choose`]; how the nodes of a fleet share them in [`sharing`].
 
 pub(crate) mod choose;
 pub(crate) mod facts;
+pub(crate) mod sharing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cache::TokenCache;
 use super::refresh_store::{
@@ -76,6 +77,8 @@ pub(crate) struct Grants {
     list: Mutex<Vec<Arc<Grant>>>,
     /// Accounts for which there was no grant, and how often.
     missing: Mutex<BTreeMap<String, u64>>,
+    /// When the list of a fleet was read; locked while that is done.
+    looked: Mutex<Option<Instant>>,
 }
 
 impl Grant {
@@ -113,14 +116,33 @@ impl Grant {
     ) -> Grant {
         let store = RefreshTokenStore::new(Arc::clone(&file), configured, current);
         let facts = Arc::new(SharedFacts::new(facts));
-        // Grants by an authorization are those of the node where it was made.
-        let shared = parts.shared.as_ref().filter(|_| !configured.is_empty());
-        let share = shared.map(|shared| {
-            let began_with = fingerprint(configured);
-            Share::of_user(shared, &parts.clock, parts.call_max, &began_with)
-        });
+        let began_with = match configured.is_empty() {
+            true => facts.get().shared_as,
+            false => fingerprint(configured),
+        };
+        let shared = parts.shared.as_ref().filter(|_| !began_with.is_empty());
+        let share =
+            shared.map(|shared| Share::of_user(shared, &parts.clock, parts.call_max, &began_with));
         let tokens = UserTokens::new(store, Arc::clone(&facts)).shared_by(share);
         Grant::new(client, parts, file, Arc::new(Mutex::new(tokens)), facts)
+    }
+
+    /// The same grant, for another client or with other nodes: what is known of it stays.
+    fn again(&self, client: &Client, parts: &Parts) -> Option<Arc<Grant>> {
+        let TokenSource::User { file, tokens, .. } = self.tokens.source() else {
+            return None;
+        };
+        let (file, tokens) = (Arc::clone(file), Arc::clone(tokens));
+        let again = Grant::new(client, parts, file, tokens, Arc::clone(&self.facts));
+        Some(Arc::new(again))
+    }
+
+    /// How other nodes share it, if it is by an authorization and they do.
+    fn share_of_authorization(&self) -> Option<Share> {
+        match self.tokens.source() {
+            TokenSource::User { share, .. } if !self.is_configured => share.clone(),
+            _ => None,
+        }
     }
 
     /// Its access tokens.
@@ -207,8 +229,10 @@ impl Grants {
             configured: configured.clone(),
             list: Mutex::new(list.into_iter().map(Arc::new).collect()),
             missing: Mutex::default(),
+            looked: Mutex::default(),
         };
-        grants.remove_twins();
+        // Other nodes are told with the first look.
+        grants.take_twins().iter().for_each(|grant| retire(grant));
         Ok(grants)
     }
 
@@ -221,19 +245,13 @@ impl Grants {
         let mut list = Vec::new();
         let mut file = None;
         for grant in self.lock().iter() {
-            let TokenSource::User {
-                file: own, tokens, ..
-            } = grant.tokens.source()
-            else {
+            let TokenSource::User { file: own, .. } = grant.tokens.source() else {
                 continue;
             };
             if grant.is_configured && *configured != self.configured {
                 file = Some(Arc::clone(own));
             } else if !grant.is_removed() {
-                let (own, tokens) = (Arc::clone(own), Arc::clone(tokens));
-                let facts = Arc::clone(&grant.facts);
-                let again = Grant::new(&client, &self.parts, own, tokens, facts);
-                list.push(Arc::new(again));
+                list.extend(grant.again(&client, &self.parts));
             }
         }
         if *configured != self.configured {
@@ -249,6 +267,7 @@ impl Grants {
             configured: configured.clone(),
             list: Mutex::new(list),
             missing: Mutex::default(),
+            looked: Mutex::default(),
         })
     }
 
@@ -261,15 +280,23 @@ impl Grants {
         account: Option<&str>,
         host: Option<&str>,
     ) -> Result<Vec<Arc<Grant>>, Error> {
-        let list = self.lock().clone();
-        let candidates: Vec<Candidate> = list.iter().map(|grant| grant.candidate()).collect();
-        match choose(&candidates, account, host) {
-            Ok(places) => {
-                let chosen = places.into_iter().map(|place| Arc::clone(&list[place]));
-                Ok(chosen.collect())
-            }
-            Err(lack) => Err(self.lacks(lack, account.unwrap_or_default())),
+        self.look_if_due();
+        let mut chosen = self.choose(account, host);
+        let works = |grant: &Arc<Grant>| grant.candidate().works();
+        if !chosen.as_ref().is_ok_and(|found| found.iter().any(works)) {
+            // Another node may have one since the last look.
+            self.look();
+            chosen = self.choose(account, host);
         }
+        chosen.map_err(|lack| self.lacks(lack, account.unwrap_or_default()))
+    }
+
+    fn choose(&self, account: Option<&str>, host: Option<&str>) -> Result<Vec<Arc<Grant>>, Lack> {
+        let list = self.all();
+        let candidates: Vec<Candidate> = list.iter().map(|grant| grant.candidate()).collect();
+        let places = choose(&candidates, account, host)?;
+        let chosen = places.into_iter().map(|place| Arc::clone(&list[place]));
+        Ok(chosen.collect())
     }
 
     fn lacks(&self, lack: Lack, account: &str) -> Error {
@@ -301,7 +328,8 @@ impl Grants {
     /// # Errors
     /// There is none.
     pub(crate) fn any(&self) -> Result<Arc<Grant>, Error> {
-        let list = self.lock().clone();
+        self.look_if_due();
+        let list = self.all();
         let candidates: Vec<Candidate> = list.iter().map(|grant| grant.candidate()).collect();
         let place = best(&candidates).ok_or_else(|| self.lacks(Lack::NoGrant, ""))?;
         Ok(Arc::clone(&list[place]))
@@ -358,10 +386,18 @@ impl Grants {
             others.iter().for_each(|other| self.remove(other));
         }
         self.remove_twins();
+        self.look();
     }
 
     /// Of several grants of one user, only the newest stays.
     fn remove_twins(&self) {
+        for grant in self.take_twins() {
+            end(&grant);
+        }
+    }
+
+    /// Takes those out of the list that are over because their user has authorized the app again.
+    fn take_twins(&self) -> Vec<Arc<Grant>> {
         let mut list = self.lock();
         let all = list.clone();
         let is_over = |place: usize| {
@@ -369,16 +405,16 @@ impl Grants {
             let mut others = all.iter().enumerate().filter(|(other, _)| *other != place);
             others.any(|(other, it)| {
                 let theirs = it.facts();
-                let is_newer = (theirs.authorized_ms, other) > (facts.authorized_ms, place);
+                // All nodes have the same one.
+                let newest = |facts: &Facts| (facts.authorized_ms, facts.shared_as.clone());
+                let is_newer = (newest(&theirs), other) > (newest(&facts), place);
                 !it.is_removed() && theirs.has_owner_of(&facts) && (is_newer || is_removed)
             })
         };
-        let over: Vec<usize> = (0..all.len()).filter(|place| is_over(*place)).collect();
-        list.retain(|grant| !over.iter().any(|place| Arc::ptr_eq(grant, &all[*place])));
-        drop(list);
-        for place in over {
-            retire(&all[place]);
-        }
+        let over = (0..all.len()).filter(|place| is_over(*place));
+        let over: Vec<Arc<Grant>> = over.map(|place| Arc::clone(&all[place])).collect();
+        list.retain(|grant| !over.iter().any(|it| Arc::ptr_eq(grant, it)));
+        over
     }
 
     /// Grants whose owner is not known.
@@ -392,7 +428,7 @@ impl Grants {
     /// Removes a grant that does not work and of which nothing is known.
     pub(crate) fn remove(&self, grant: &Arc<Grant>) {
         self.lock().retain(|it| !Arc::ptr_eq(it, grant));
-        retire(grant);
+        end(grant);
     }
 
     /// Those that work and were not used for that long, so that their refresh tokens may expire.
@@ -533,6 +569,14 @@ fn file_name(grant: &Arc<Grant>) -> Option<&str> {
         TokenSource::User { file, .. } => Some(file.name()),
         _ => None,
     }
+}
+
+/// It is over, here and for other nodes. The configured one serves them until they know of the newer one.
+fn end(grant: &Grant) {
+    if !grant.is_configured {
+        grant.tokens.source().forget_shared();
+    }
+    retire(grant);
 }
 
 fn retire(grant: &Grant) {
