@@ -11,7 +11,8 @@ use super::copy::copy;
 use super::epoch::Epoch;
 use crate::recorder::append_file::{create_file, make_folder};
 use crate::recorder::audio::wav;
-use crate::recorder::stream_files::is_picture;
+use crate::recorder::meta::FILE_NAME as META_NAME;
+use crate::recorder::stream_files::{FILES, is_picture};
 
 const INDEX_NAME: &str = "frames.jsonl";
 
@@ -20,9 +21,7 @@ pub(super) fn write(epochs: &[Epoch], out: &Path) -> io::Result<Vec<String>> {
     let mut others = Vec::new();
     for epoch in epochs {
         for name in files_in(&epoch.folder)? {
-            let is_sound = name.starts_with("audio-");
-            let is_film = name.ends_with(".h264");
-            if is_sound || is_film {
+            if name.starts_with("audio-") || name.ends_with(".h264") {
                 copy_one(epoch, &name, &epoch.folder, out)?;
             } else if !is_text(&name) {
                 others.push(epoch.path(&name).display().to_string());
@@ -35,13 +34,9 @@ pub(super) fn write(epochs: &[Epoch], out: &Path) -> io::Result<Vec<String>> {
     Ok(others)
 }
 
-/// Whether another part of the merge writes the file.
+/// Whether another part of the merging writes the file.
 fn is_text(name: &str) -> bool {
-    let name = Path::new(name);
-    name.starts_with("meta.json")
-        || crate::recorder::stream_files::FILES
-            .iter()
-            .any(|(text, _)| name == Path::new(text))
+    name == META_NAME || FILES.iter().any(|(text, _)| *text == name)
 }
 
 fn copy_one(epoch: &Epoch, name: &str, from: &Path, to: &Path) -> io::Result<()> {

@@ -218,7 +218,7 @@ impl Fleet {
 
     /// The configuration of another machine, where no node runs.
     pub(crate) fn configuration_apart(&self) -> PathBuf {
-        let folder = self._folder.join("apart");
+        let folder = self.folder.join("apart");
         std::fs::create_dir_all(&folder).expect("a folder");
         let mut setup = self.nodes[0].setup.clone();
         setup.set("RTMS_NODE", "apart");
