@@ -409,6 +409,11 @@ impl Machine {
             is_silent: true,
             ..Held::default()
         });
+        if epoch < held.epoch {
+            // The store has lost it meanwhile and counts from one: it is told.
+            held.touch();
+        }
+        let epoch = epoch.max(held.epoch);
         held.epoch = epoch;
         held.rival = None;
         held.touched = Some(now);
