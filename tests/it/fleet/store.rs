@@ -149,6 +149,12 @@ fn is_emptied() {
     fleet.wait_until_sure();
     let before = speaking(&fleet, "before", 2);
     let watch = Watch::new(&meetings_of(&fleet, &before, 0));
+    wait_until("the first says that it is full", || {
+        let status = fleet.status();
+        let mut nodes = status["nodes"].as_array().into_iter().flatten();
+        let is_full = |node: &serde_json::Value| node["streams"].as_u64() >= Some(1);
+        nodes.any(|node| node["name"] == "a" && is_full(node))
+    });
     // A node that takes nothing out of its queue.
     fleet.links().store.hold_process(fleet.nodes[1].server.id());
     fleet.pass_over(1);
