@@ -8,7 +8,7 @@ use super::face::{Exit, NodeState, Output, StreamState};
 use super::machine::{Machine, Subject};
 use super::record::StreamPhase;
 use super::store_down::Loss;
-use super::view::{NODES_MAX, QUIET};
+use super::view::{HINT_STILL, NODES_MAX, QUIET};
 use crate::domain::severity::Severity;
 
 /// How often.
@@ -255,8 +255,14 @@ impl Machine {
             self.publish_all(true);
             // What has ended since, and what was given away, is ours again by the record.
             self.take_own_leftovers(now);
-        } else if has_failed && let Some(former) = former {
-            self.publish_since(former);
+        } else if let Some(former) = former {
+            if sent.saturating_duration_since(former) >= HINT_STILL {
+                // Still sure, and silent for long enough to be taken for dead by who has a hint of Zoom's.
+                self.publish_all(false);
+            }
+            if has_failed {
+                self.publish_since(former);
+            }
         }
         self.permit();
         self.tell_of_others();

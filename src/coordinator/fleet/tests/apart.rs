@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::simulation::process::Told;
-use super::simulation::world::{ms, secs};
+use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, cut, fleet, process, receiver_of, with_meetings, with_stream};
 
@@ -175,4 +175,26 @@ fn the_window_of_what_is_taken_over_does_not_follow_a_jump_of_the_stores_clock()
     world.until(secs(45), |world| {
         world.receiver("s1") == Some(other.as_str())
     });
+}
+
+#[test]
+fn flow_e_who_was_stopped_for_less_than_its_permit_learns_that_its_meeting_was_taken() {
+    let (mut world, owner, other) = with_stream(Duplicates::Refuse, &["a", "b"]);
+    world.run(secs(3));
+    world.pause(&owner);
+    world.tell(Kind::StreamInterrupted, "m1", "s1", Some(&other));
+    let is_taken = |world: &mut World| world.record("m1").is_some_and(|it| it.owner.node == other);
+    (0..50).any(|_| {
+        world.run(ms(100));
+        is_taken(&mut world)
+    });
+    assert!(is_taken(&mut world));
+    world.resume(&owner);
+    world.run(secs(6));
+    // Zoom's hint was for the connection that it had: one of the two has another.
+    let receiver = world.receiver("s1").expect("it is received").to_owned();
+    let idle = if receiver == owner { &other } else { &owner };
+    assert!(world.running(idle, "s1").is_none(), "{idle} tries");
+    let record = world.record("m1").expect("it has a record");
+    assert_eq!(record.owner.node, receiver);
 }
