@@ -131,6 +131,7 @@ impl Stdout {
 
 fn write_all(mut out: impl Write, shared: &Shared) {
     let (mut bytes, mut is_gone) = (Vec::new(), false);
+    let mut pace = coalesce::Pace::default();
     loop {
         let mut waiting = shared.lock();
         while waiting.bytes.is_empty() && !waiting.is_over {
@@ -142,6 +143,9 @@ fn write_all(mut out: impl Write, shared: &Shared) {
         if waiting.bytes.is_empty() {
             return;
         }
+        drop(waiting);
+        pace.before_write();
+        let mut waiting = shared.lock();
         std::mem::swap(&mut bytes, &mut waiting.bytes);
         let lines = std::mem::take(&mut waiting.lines);
         drop(waiting);
@@ -153,7 +157,7 @@ fn write_all(mut out: impl Write, shared: &Shared) {
             log::warn!("standard output is gone: {error}; dropping its lines");
         }
         empty(&mut bytes);
-        std::thread::park_timeout(coalesce::WRITE_INTERVAL);
+        pace.after_write();
     }
 }
 

@@ -119,9 +119,13 @@ impl Writer {
 
     /// Runs until it is asked to stop, or its owner is dropped.
     pub(super) fn run(mut self) -> StopReport {
+        let mut pace = coalesce::Pace::default();
         loop {
             self.counters.progress.waits();
             let waited = self.wait();
+            if waited.is_ok() {
+                pace.before_write();
+            }
             self.counters.progress.works();
             let mut next = match waited {
                 Ok(job) => Some(job),
@@ -148,7 +152,8 @@ impl Writer {
             self.sync_ended();
             self.tick_when_due();
             if had_work {
-                std::thread::park_timeout(coalesce::WRITE_INTERVAL);
+                self.counters.progress.waits();
+                pace.after_write();
             }
         }
     }
