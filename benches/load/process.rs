@@ -24,6 +24,20 @@ pub(crate) struct Usage {
     pub(crate) switches: u64,
 }
 
+/// What a process keeps while nothing changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Standing {
+    pub(crate) rss_mib: f64,
+    /// Memory of its own, that no file backs.
+    pub(crate) anonymous_mib: f64,
+    /// Its share of everything it has mapped: pages of a library count by the number of its users.
+    pub(crate) proportional_mib: f64,
+    pub(crate) threads: f64,
+    pub(crate) descriptors: f64,
+    /// Files in its state directory.
+    pub(crate) state_kib: f64,
+}
+
 impl Usage {
     /// Time and wake-ups since then; memory is the current value.
     pub(crate) fn since(&self, before: &Usage) -> Usage {
@@ -122,6 +136,21 @@ impl Server {
         usage(self.process.id())
     }
 
+    pub(crate) fn standing(&self) -> Standing {
+        let of = |name: &str| PathBuf::from(format!("/proc/{}/{name}", self.id()));
+        let status = fs::read_to_string(of("status")).unwrap_or_default();
+        let shares = fs::read_to_string(of("smaps_rollup")).unwrap_or_default();
+        let entries = |name: &str| fs::read_dir(of(name)).map_or(0, Iterator::count);
+        Standing {
+            rss_mib: field(&status, "VmRSS:") / 1024.0,
+            anonymous_mib: field(&status, "RssAnon:") / 1024.0,
+            proportional_mib: field(&shares, "Pss:") / 1024.0,
+            threads: field(&status, "Threads:"),
+            descriptors: entries("fd") as f64,
+            state_kib: bytes(&self.folder.join("state"), "") as f64 / 1024.0,
+        }
+    }
+
     pub(crate) fn stop(mut self) {
         let status = self.process.terminate(Duration::from_secs(10));
         assert!(
@@ -151,22 +180,33 @@ pub(crate) fn usage(id: u32) -> Usage {
             .unwrap_or(0.0)
     };
     let status = read("status");
-    let kib = |key: &str| {
-        let line = status
-            .lines()
-            .find(|line| line.starts_with(key))
-            .unwrap_or("");
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|n| n.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
     Usage {
         cpu_seconds: (ticks(11) + ticks(12)) / 100.0,
-        rss_mib: kib("VmRSS") / 1024.0,
-        peak_mib: kib("VmHWM") / 1024.0,
+        rss_mib: field(&status, "VmRSS:") / 1024.0,
+        peak_mib: field(&status, "VmHWM:") / 1024.0,
         switches: switches(id),
     }
+}
+
+/// The number behind a key of one of these files of the kernel.
+fn field(text: &str, key: &str) -> f64 {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+    value.and_then(|number| number.parse().ok()).unwrap_or(0.0)
+}
+
+/// CPU time of the threads that run now, in seconds: to the nanosecond, where [`usage`] counts hundredths of a
+/// second.
+pub(crate) fn cpu_of_threads(id: u32) -> f64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else {
+        return 0.0;
+    };
+    let of = |path: PathBuf| -> Option<f64> {
+        let times = fs::read_to_string(path.join("schedstat")).ok()?;
+        times.split_whitespace().next()?.parse().ok()
+    };
+    let each = threads.flatten().filter_map(|thread| of(thread.path()));
+    each.sum::<f64>() / 1e9
 }
 
 /// Voluntary context switches of all threads: the number of wake-ups.
