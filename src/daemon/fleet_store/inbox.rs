@@ -143,26 +143,17 @@ impl Work {
 
     /// Waits until then; true if the thread is to end.
     fn pause(&self, until: Instant) -> bool {
-        let mut state = self.shared.lock();
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if state.is_ending || left.is_zero() {
-                return state.is_ending;
-            }
-            let woken = self.shared.wake.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        let left = until.saturating_duration_since(Instant::now());
+        let (wake, state) = (&self.shared.wake, self.shared.lock());
+        let woken = wake.wait_timeout_while(state, left, |state| !state.is_ending);
+        woken.unwrap_or_else(PoisonError::into_inner).0.is_ending
     }
 
     /// Waits until there is room; true if the thread is to end.
     fn wait_for_room(&self) -> bool {
-        let mut state = self.shared.lock();
-        while state.is_full && !state.is_ending {
-            // No node forgets to say so; and if so, this is not for ever without a look.
-            let woken = self.shared.wake.wait_timeout(state, REPLY_MAX);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.is_ending
+        let (wake, state) = (&self.shared.wake, self.shared.lock());
+        let woken = wake.wait_while(state, |state| state.is_full && !state.is_ending);
+        woken.unwrap_or_else(PoisonError::into_inner).is_ending
     }
 
     fn read(&mut self, mut connection: Connection) -> Result<(), Fault> {
