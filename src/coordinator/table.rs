@@ -9,7 +9,8 @@ use serde_json::value::{RawValue, to_raw_value};
 /// Entries by id.
 #[derive(Debug)]
 pub(super) struct Table<V> {
-    entries: HashMap<String, Slot<V>>,
+    /// Boxed, because a map allocates room for up to twice as many entries as it holds.
+    entries: HashMap<String, Box<Slot<V>>>,
     /// Keys of entries that were handed out for changes, inserted or removed.
     changed: HashSet<String>,
     /// The same for who watches; `None` if no node does.
@@ -88,7 +89,7 @@ impl<V: Serialize> Table<V> {
         self.note(key);
         let bytes = &mut self.bytes;
         let slot = self.entries.entry(key.to_owned()).or_insert_with(|| {
-            let slot = Slot::new(key, make());
+            let slot = Box::new(Slot::new(key, make()));
             *bytes += slot.bytes;
             slot
         });
@@ -96,7 +97,7 @@ impl<V: Serialize> Table<V> {
     }
 
     pub(super) fn insert(&mut self, key: String, value: V) {
-        let slot = Slot::new(&key, value);
+        let slot = Box::new(Slot::new(&key, value));
         self.bytes += slot.bytes;
         self.note(&key);
         if let Some(old) = self.entries.insert(key, slot) {
