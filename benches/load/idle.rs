@@ -13,17 +13,20 @@ use crate::{finish, zoom};
 /// which needs two megabytes.
 const SYSTEM_ROOTS: (&str, &str) = ("RTMS_CA_FILE", "");
 
+/// On by default, and off in the other rows.
+const ADMIN: (&str, &str) = ("RTMS_ADMIN", "127.0.0.1:0");
+
 /// Everything that belongs to the start is over by then.
 const SETTLED: Duration = Duration::from_secs(7);
 
 /// A row, and what is configured for it. No address in it is ever asked: nothing happens.
 type Feature = (&'static str, &'static [(&'static str, &'static str)]);
 
-const FEATURES: [Feature; 9] = [
+const FEATURES: [Feature; 8] = [
     ("nothing more", &[]),
     ("no journal", &[("RTMS_FEED", "off")]),
     ("no stdout", &[("RTMS_STDOUT", "off")]),
-    ("the admin listener", &[("RTMS_ADMIN", "127.0.0.1:0")]),
+    ("no admin listener", &[("RTMS_ADMIN", "off")]),
     (
         "push",
         &[
@@ -42,13 +45,12 @@ const FEATURES: [Feature; 9] = [
         ],
     ),
     ("keeping", &[("RTMS_KEEP", "30d"), ("RTMS_DISK_MAX", "1T")]),
-    ("no automatic start", &[("RTMS_AUTO_START", "off")]),
 ];
 
 pub(crate) fn idle(table: &Table) {
     let zoom = zoom(Duration::from_secs(10));
     let start = start_ms(&zoom);
-    let server = Server::start(&zoom, &[SYSTEM_ROOTS]);
+    let server = Server::start(&zoom, &[SYSTEM_ROOTS, ADMIN]);
     server.ask();
     std::thread::park_timeout(SETTLED);
     let before = server.usage();
@@ -94,8 +96,8 @@ fn start_ms(zoom: &Zoom) -> f64 {
 pub(crate) fn features(table: &Table) {
     let zoom = zoom(Duration::from_secs(10));
     for (name, settings) in FEATURES {
-        let mut all = settings.to_vec();
-        all.push(SYSTEM_ROOTS);
+        let mut all = vec![SYSTEM_ROOTS, ADMIN];
+        all.extend_from_slice(settings);
         let server = Server::start(&zoom, &all);
         server.ask();
         std::thread::park_timeout(SETTLED);
@@ -105,6 +107,8 @@ pub(crate) fn features(table: &Table) {
         table.row(&row("descriptors"), standing.descriptors, 0, Goal::None);
         let anonymous = standing.anonymous_mib;
         table.row(&row("anonymous, MiB"), anonymous, 2, Goal::None);
+        let proportional = standing.proportional_mib;
+        table.row(&row("PSS, MiB"), proportional, 1, Goal::None);
         table.row(&row("RSS, MiB"), standing.rss_mib, 1, Goal::None);
         server.stop();
     }
