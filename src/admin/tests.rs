@@ -64,6 +64,7 @@ fn status() -> StatusSnapshot {
         stdout_dropped: None,
         push: None,
         keeping: None,
+        forgetting: Arc::default(),
         media: Arc::default(),
     }
 }
@@ -364,4 +365,100 @@ fn a_grant_that_does_not_work_is_named_and_the_server_stays_ready() {
     );
     // Names and addresses are for those who may read the state.
     assert!(!streams.contains("ada@example.com"));
+}
+
+#[test]
+fn of_a_fleet_there_are_metrics_only_with_one() {
+    use crate::coordinator::fleet::{Counts, Took};
+    use crate::daemon::fleet_status::{FleetStatus, FleetStream, Times};
+    let is_of_fleet = |metric: &&metrics::Metric| metric.name.starts_with("fleet_");
+    assert!(metrics::all().filter(is_of_fleet).count() > 20);
+    assert!(
+        !page(&one(status())).contains("rtmsd_fleet_"),
+        "there is none"
+    );
+
+    let mut counts = Counts {
+        yielded: 2,
+        not_joined: 1,
+        ..Counts::default()
+    };
+    counts.routed.insert("queued", 7);
+    counts.claims.insert(("dead", "claimed"), 3);
+    let times = Times::default();
+    times.beat.record(Duration::from_millis(2));
+    times.record(Took::TakeOver, Duration::from_secs(9));
+    let stream = FleetStream {
+        stream_id: "stream-1".to_owned(),
+        meeting: "uuid==".to_owned(),
+        epoch: 2,
+        phase: "receiving",
+    };
+    let fleet = FleetStatus {
+        fleet: "default".to_owned(),
+        node: "node-a".to_owned(),
+        state: "sure",
+        store: "redis://store.example.com:6379/0".to_owned(),
+        down_for: None,
+        is_minority: false,
+        rows: Vec::new(),
+        differing: 0,
+        meetings: 1,
+        streams: vec![stream],
+        intents: 4,
+        queue: 5,
+        to_delete: 6,
+        counts,
+        times: Arc::new(times),
+        down_in_all: Duration::from_millis(1500),
+        clock_offset_ms: Some(-2500),
+        store_errors: [
+            ("not_reached", 1),
+            ("lost", 0),
+            ("late", 0),
+            ("refused", 0),
+            ("full", 0),
+        ],
+    };
+    let mut of_node = status();
+    of_node.totals.stats.refused_elsewhere = 8;
+    of_node.fleet = Some(fleet);
+    let page = page(&one(of_node));
+    validate(&page);
+    for line in [
+        "rtmsd_fleet_sure 1",
+        "rtmsd_fleet_nodes{state=\"living\"} 0",
+        "rtmsd_fleet_intents 4",
+        "rtmsd_fleet_queue_length 5",
+        "rtmsd_fleet_to_delete 6",
+        "rtmsd_fleet_yielded_total 2",
+        "rtmsd_fleet_accepted_not_joined_total 1",
+        "rtmsd_fleet_refused_8_total 8",
+        "rtmsd_fleet_routed_total{result=\"queued\"} 7",
+        "rtmsd_fleet_routed_total{result=\"full\"} 0",
+        "rtmsd_fleet_claims_total{why=\"dead\",result=\"claimed\"} 3",
+        "rtmsd_fleet_claims_total{why=\"new\",result=\"failed\"} 0",
+        "rtmsd_fleet_handed_total{result=\"given\"} 0",
+        "rtmsd_fleet_beat_seconds_bucket{le=\"0.0025\"} 1",
+        "rtmsd_fleet_takeover_seconds_bucket{le=\"5\"} 0",
+        "rtmsd_fleet_takeover_seconds_bucket{le=\"10\"} 1",
+        "rtmsd_fleet_takeover_seconds_sum 9",
+        "rtmsd_fleet_handover_gap_seconds_count 0",
+        "rtmsd_fleet_route_seconds_count 0",
+        "rtmsd_fleet_store_down_seconds_total 1.5",
+        "rtmsd_fleet_store_errors_total{kind=\"not_reached\"} 1",
+        "rtmsd_fleet_clock_offset_seconds -2.5",
+        "rtmsd_fleet_rollbacks_total 0",
+        "rtmsd_fleet_settings_differ 0",
+        "rtmsd_fleet_meetings 1",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
+    }
+    for hidden in ["uuid==", "stream-1", "node-a", "store.example.com"] {
+        assert!(!page.contains(hidden), "{hidden}");
+    }
+    for metric in metrics::all().filter(is_of_fleet) {
+        let name = format!("# TYPE rtmsd_{} ", metric.name);
+        assert!(page.contains(&name), "{name}");
+    }
 }

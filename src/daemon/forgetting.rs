@@ -24,7 +24,7 @@ use crate::forgetting::receipt::Candidate;
 use crate::forgetting::record::{self, RECORDS_MAX, Record, Request};
 use crate::forgetting::run::{self, Live, Place};
 use crate::forgetting::search::Fault;
-use crate::forgetting::{Receipt, Target};
+use crate::forgetting::{Counters, Receipt, Target};
 use crate::inbox;
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::Command;
@@ -91,6 +91,7 @@ struct Shared {
     proxy: ProxyEnv,
     ca_file: Option<PathBuf>,
     sender: inbox::Sender<Event>,
+    counters: Arc<Counters>,
     inner: Mutex<Inner>,
     wake: Condvar,
     is_stopping: AtomicBool,
@@ -132,10 +133,16 @@ impl Forgetting {
             proxy,
             ca_file,
             sender,
+            counters: Arc::default(),
             inner: Mutex::default(),
             wake: Condvar::new(),
             is_stopping: AtomicBool::new(false),
         }))
+    }
+
+    /// How it went so far.
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.0.counters
     }
 
     /// Goes on with what an earlier process left. To be called once every stream is continued.
@@ -150,6 +157,7 @@ impl Forgetting {
                 );
                 let mut inner = self.0.lock();
                 inner.records = records;
+                self.0.count_waiting(&inner);
                 self.0.start(&mut inner);
             }
             Err(text) => log::error!("cannot go on with forgetting: {text}"),
@@ -194,6 +202,7 @@ impl Forgetting {
                 inner.records.pop();
                 return Err(error.to_string());
             }
+            self.0.count_waiting(&inner);
             inner.keep(&id, Outcome::Running);
         }
         self.0.start(&mut inner);
@@ -241,6 +250,11 @@ impl Forgetting {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_waiting(&self, inner: &Inner) {
+        let waiting = inner.records.len() as u64;
+        self.counters.waiting.store(waiting, Relaxed);
     }
 
     /// Starts the thread, if there is none.
@@ -393,10 +407,12 @@ impl Shared {
         if let Err(fault) = done {
             let outcome = outcome_of(fault);
             if let Outcome::Failed(text) = &outcome {
+                self.counters.failed.fetch_add(1, Relaxed);
                 log::error!("forgetting waits: {text} receipt={id}");
                 return outcome;
             }
             // It is to be asked for in another way.
+            self.counters.ambiguous.fetch_add(1, Relaxed);
             self.keep(id, outcome.clone());
             self.finish(state, id);
             return outcome;
@@ -424,6 +440,7 @@ impl Shared {
             );
         }
         if receipt.completed {
+            self.counters.done.fetch_add(1, Relaxed);
             self.finish(state, id);
         } else if let Err(text) = save(&record) {
             log::error!("forgetting waits: {text} receipt={id}");
@@ -435,6 +452,7 @@ impl Shared {
     fn finish(&self, state: &StateDir, id: &str) {
         let mut inner = self.lock();
         inner.records.retain(|own| own.receipt.id != id);
+        self.count_waiting(&inner);
         if let Err(error) = record::save(state, &inner.records) {
             log::error!("a request to forget that is done is done again: {error} receipt={id}");
         }

@@ -18,6 +18,7 @@ use crate::delivery::ends;
 use crate::delivery::media;
 use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
+use crate::forgetting;
 use crate::keeping;
 use crate::protocol::MediaKind;
 use crate::recorder::disk::DiskCounters;
@@ -72,6 +73,8 @@ pub struct StatusSnapshot {
     pub(crate) push: Option<PushStatus>,
     /// The removal of recordings; `None` without a rule.
     pub(crate) keeping: Option<Arc<keeping::Counters>>,
+    /// Requests to forget.
+    pub(crate) forgetting: Arc<forgetting::Counters>,
     /// Live media.
     pub(crate) media: Arc<media::Counters>,
     /// What this node knows of its fleet; `None` without one.
@@ -174,6 +177,7 @@ impl Daemon {
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
             push: self.push.as_ref().map(Push::status),
             keeping: (self.keeping.as_ref()).map(|keeping| Arc::clone(keeping.counters())),
+            forgetting: Arc::clone(self.forgetting.counters()),
             media: Arc::clone(self.media.counters()),
             fleet: self.fleet_status(),
         }

@@ -14,6 +14,7 @@
 
 pub mod blank;
 pub mod bucket;
+pub mod counters;
 pub mod folder;
 pub mod json;
 pub mod lines;
@@ -24,5 +25,6 @@ pub mod run;
 pub mod search;
 pub mod texts;
 
+pub use counters::Counters;
 pub use receipt::Receipt;
 pub use record::{Request, Target};

@@ -480,7 +480,7 @@ fn settings_are_keys() {
 /// Whether `/metrics` has this name, without `rtmsd_` in front.
 fn is_served(name: &str) -> bool {
     let histogram = ["_bucket", "_sum", "_count"];
-    rtmsd::admin::metrics::METRICS.iter().any(|metric| {
+    rtmsd::admin::metrics::all().any(|metric| {
         let end = name.strip_prefix(metric.name);
         end.is_some_and(|end| end.is_empty() || histogram.contains(&end))
     })
