@@ -269,6 +269,9 @@ pub(super) struct StreamEntry {
     /// In a fleet: the last number of its journal, as far as that was noted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) seq: Option<u64>,
+    /// Since when no node may have received it, Unix milliseconds: until it begins here.
+    #[serde(skip)]
+    pub(super) until_ms: Option<u64>,
     /// When its thread was last moved to another server.
     #[serde(skip)]
     pub(super) moved: Option<Instant>,
@@ -295,6 +298,7 @@ impl StreamEntry {
             leaving: None,
             tenure: None,
             seq: None,
+            until_ms: None,
             moved: None,
             connect_until: None,
         }

@@ -64,6 +64,7 @@ use entry::{MeetingEntry, StreamEntry};
 use gaps::EventsSeen;
 use phase::Phase;
 use table::Table;
+use transfer::ByMeeting;
 
 /// A started webhook older than this can no longer be connected to. Zoom waits 60 s and repeats a
 /// webhook after 300 s at the earliest; the rest allows for a wrong clock.
@@ -257,6 +258,9 @@ pub struct Coordinator {
     settings: Settings,
     meetings: Table<MeetingEntry>,
     streams: Table<StreamEntry>,
+    /// In a fleet; `None` without one.
+    #[serde(skip)]
+    by_meeting: Option<ByMeeting>,
     /// Incremented with each change that is saved, also across restarts.
     #[serde(default)]
     version: u64,
@@ -308,6 +312,7 @@ impl Coordinator {
             settings,
             meetings: Table::new(),
             streams: Table::new(),
+            by_meeting: None,
             version: 0,
             roots: Vec::new(),
             events: EventsSeen::default(),

@@ -39,8 +39,7 @@ impl Coordinator {
 
     /// The same for one meeting, which is this node's, also if it was about to be handed over.
     pub fn resume_meeting(&mut self, now: Now, uuid: &str) -> Vec<Action> {
-        let is_own = |entry: &StreamEntry| is_left(entry) && entry.started.id == uuid;
-        let streams = self.streams.iter().filter(|(_, entry)| is_own(entry));
+        let streams = self.entries_of(uuid).filter(|(_, entry)| is_left(entry));
         let streams: Vec<String> = streams.map(|(id, _)| id.clone()).collect();
         if let Some(meeting) = self.meetings.get_mut(uuid) {
             self.is_changed |= std::mem::take(&mut meeting.is_yielded);

@@ -610,7 +610,14 @@ impl World {
         self.nodes[to].overtake(|key| key.0 == uuid && key.2 == 0);
         let window = Duration::from_secs(40);
         let coordinator = &mut self.nodes[to].coordinator;
-        let actions = coordinator.adopt(self.now, &uuid, &export, self.moves.into(), window);
+        let actions = coordinator.adopt(
+            self.now,
+            &uuid,
+            &export,
+            self.moves.into(),
+            window,
+            Duration::ZERO,
+        );
         let has_error = |action: &Action| matches!(action, Action::Log(Severity::Error, text) if text.contains("another node"));
         assert!(!actions.iter().any(has_error), "{actions:?}");
         self.apply(to, actions);

@@ -55,6 +55,9 @@ pub struct Predecessor {
     /// The last number of its journal, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub seq: Option<u64>,
+    /// Since when it has not received the stream, Unix milliseconds, if known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until_ms: Option<u64>,
 }
 
 impl StreamInfo {

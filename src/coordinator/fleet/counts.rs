@@ -70,15 +70,15 @@ impl Gap {
         silent_for: Option<Duration>,
         here: &[StreamState],
     ) -> Option<Gap> {
-        let (took, ago) = match before.phase {
-            Phase::Handing => (Took::HandOver, before.age),
-            _ => (Took::TakeOver, silent_for?),
+        let took = match before.phase {
+            Phase::Handing => Took::HandOver,
+            _ => Took::TakeOver,
         };
         let is_here = |id: &String| here.iter().any(|known| known.stream_id == *id);
         let streams = before.streams.iter().map(|(id, _)| id);
         Some(Gap {
             took,
-            since: now.checked_sub(ago)?,
+            since: now.checked_sub(silent_for?)?,
             streams: streams.filter(|id| !is_here(id)).cloned().collect(),
         })
     }

@@ -135,6 +135,8 @@ pub struct Adoption {
     pub epoch: u64,
     /// How long Zoom may still let its streams be joined.
     pub window: Duration,
+    /// How long no node may have received its streams, as far as known.
+    pub silent_for: Duration,
     /// Who had it before; `None` if that is not known, or no node had.
     pub predecessor: Option<Predecessor>,
 }

@@ -430,6 +430,10 @@ impl Machine {
             // What there is to do with it comes as an event.
             Some(record) if record.entry.is_empty() => {}
             Some(record) => {
+                let silent_for = match record.phase {
+                    Phase::Handing => Some(record.age),
+                    _ => silent_for,
+                };
                 let window = match record.phase {
                     Phase::Handing => WINDOW_AFTER_CLOSE,
                     _ => WINDOW_AFTER_DEATH.saturating_sub(silent_for.unwrap_or_default()),
@@ -453,6 +457,7 @@ impl Machine {
                     tails,
                     epoch,
                     window: window.max(WINDOW_MIN),
+                    silent_for: silent_for.unwrap_or_default(),
                     predecessor,
                     entry: record.entry,
                 };

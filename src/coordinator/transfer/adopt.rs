@@ -19,6 +19,7 @@ impl Coordinator {
     /// rejoined: Zoom waits for `window`. What is known here already counts where its stamps are newer. A stream
     /// that is active here has a thread, or is about to get one, and is only told what is new. `epoch` is that
     /// of the record from now on; with another epoch a stream gets another folder, unless this node had it last.
+    /// `silent_for` is how long no node may have received its streams.
     pub fn adopt(
         &mut self,
         now: Now,
@@ -26,9 +27,14 @@ impl Coordinator {
         json: &[u8],
         epoch: u64,
         window: Duration,
+        silent_for: Duration,
     ) -> Vec<Action> {
         match Told::read(now, uuid, json) {
-            Ok(told) => self.go_on(now, uuid, told, epoch, window),
+            Ok(told) => {
+                let silent_ms = u64::try_from(silent_for.as_millis()).unwrap_or(u64::MAX);
+                let until_ms = now.unix_ms.saturating_sub(silent_ms);
+                self.go_on(now, uuid, told, epoch, (window, until_ms));
+            }
             Err(why) => self.log(
                 Severity::Error,
                 &format!("what another node knew of a meeting cannot be used: {why} id={uuid}"),
@@ -37,7 +43,7 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    fn go_on(&mut self, now: Now, uuid: &str, told: Told, epoch: u64, window: Duration) {
+    fn go_on(&mut self, now: Now, uuid: &str, told: Told, epoch: u64, times: (Duration, u64)) {
         let Told {
             meeting,
             has_start,
@@ -64,12 +70,9 @@ impl Coordinator {
         self.set_epoch(uuid, epoch);
         // Those that have left and ended since.
         let is_gone = |(id, entry): &(&String, &StreamEntry)| {
-            entry.started.id == uuid
-                && entry.leaving.is_some()
-                && !entry.is_active()
-                && !streams.contains_key(*id)
+            entry.leaving.is_some() && !entry.is_active() && !streams.contains_key(*id)
         };
-        let gone: Vec<String> = (self.streams.iter().filter(is_gone))
+        let gone: Vec<String> = (self.entries_of(uuid).filter(is_gone))
             .map(|(id, _)| id.clone())
             .collect();
         for stream_id in gone {
@@ -79,7 +82,7 @@ impl Coordinator {
         }
         for (stream_id, entry) in streams {
             if self.streams.contains_key(&stream_id) || self.has_room_for_stream() {
-                self.adopt_stream(now, &stream_id, entry, window);
+                self.adopt_stream(now, &stream_id, entry, times);
             } else {
                 let text = format!("too many streams: one is not taken stream={stream_id}");
                 self.log(Severity::Error, &text);
@@ -125,7 +128,13 @@ impl Coordinator {
         true
     }
 
-    fn adopt_stream(&mut self, now: Now, stream_id: &str, told: StreamEntry, window: Duration) {
+    fn adopt_stream(
+        &mut self,
+        now: Now,
+        stream_id: &str,
+        told: StreamEntry,
+        (window, until_ms): (Duration, u64),
+    ) {
         let local = self.streams.get(stream_id).cloned();
         if let Some(local) = local.as_ref().filter(|local| local.is_active()) {
             return self.tell_active(now, local, told);
@@ -155,6 +164,7 @@ impl Coordinator {
         }
         let reason = StopReason(entry.stop_reason.unwrap_or(0));
         let is_restarted = entry.is_restarted;
+        entry.until_ms = Some(until_ms);
         self.streams.insert(stream_id.to_owned(), entry);
         if is_revoked {
             self.withdraw(now, stream_id, is_repeat);

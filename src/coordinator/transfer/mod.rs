@@ -14,6 +14,7 @@
 //! here. Only what Zoom announces to this node after that makes it this node's again.
 
 mod adopt;
+mod by_meeting;
 mod told;
 
 #[cfg(test)]
@@ -22,6 +23,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+
+pub(super) use by_meeting::ByMeeting;
 
 use super::entry::{Leaving, MeetingEntry, StreamEntry};
 use super::{Action, Coordinator, Now};
@@ -79,10 +82,7 @@ impl Coordinator {
 
     /// One of them; `None` if it is over, another's, or unknown.
     pub fn live_meeting(&self, uuid: &str) -> Option<LiveMeeting> {
-        let own = self.streams.iter().filter(|(_, entry)| {
-            // The id first: most streams are of other meetings.
-            entry.started.id == uuid && entry.is_open()
-        });
+        let own = self.entries_of(uuid).filter(|(_, entry)| entry.is_open());
         let mut streams: Vec<String> = own.map(|(id, _)| id.clone()).collect();
         streams.sort_unstable();
         let is_live = !streams.is_empty() || self.meetings.get(uuid).is_some_and(is_own);
@@ -102,15 +102,23 @@ impl Coordinator {
     pub fn watch(&mut self) {
         self.meetings.watch();
         self.streams.watch();
+        let mut by_meeting = ByMeeting::default();
+        for (stream_id, entry) in self.streams.iter() {
+            let uuid = Some(entry.started.id.as_str()).filter(|id| !id.is_empty());
+            by_meeting.note(stream_id, uuid);
+        }
+        self.by_meeting = Some(by_meeting);
     }
 
     /// The meetings that may have changed since the last call, or a stream of which may have.
     pub fn changed_meetings(&mut self) -> BTreeSet<String> {
         let mut changed: BTreeSet<String> = self.meetings.take_watched().into_iter().collect();
         for stream_id in self.streams.take_watched() {
-            if let Some(uuid) = self.meeting_of(&stream_id) {
-                changed.insert(uuid.to_owned());
+            let uuid = self.meeting_of(&stream_id).map(str::to_owned);
+            if let Some(by_meeting) = &mut self.by_meeting {
+                by_meeting.note(&stream_id, uuid.as_deref());
             }
+            changed.extend(uuid);
         }
         changed
     }
@@ -118,10 +126,9 @@ impl Coordinator {
     /// What another node needs to go on with a meeting, as JSON; `None` if nothing is known of it. The same
     /// state gives the same bytes.
     pub fn export(&self, uuid: &str) -> Option<Vec<u8>> {
-        let known = self.streams.iter();
-        let known = known.filter(|(_, entry)| entry.started.id == uuid);
-        let (mut streams, mut ended): (Vec<_>, Vec<_>) =
-            known.partition(|(_, entry)| entry.is_active() || entry.is_open() || entry.is_revoked);
+        let (mut streams, mut ended): (Vec<_>, Vec<_>) = self
+            .entries_of(uuid)
+            .partition(|(_, entry)| entry.is_active() || entry.is_open() || entry.is_revoked);
         ended.sort_by_key(|(id, entry)| (std::cmp::Reverse(entry.ended_ms), *id));
         ended.truncate(ENDED_MAX);
         streams.append(&mut ended);
@@ -186,11 +193,12 @@ impl Coordinator {
         let meeting = self.meetings.get(&entry.started.id);
         let epoch = meeting.and_then(|meeting| meeting.epoch).unwrap_or(1);
         let before = entry.tenure.take();
-        let seq = entry.seq.take();
+        let (seq, until_ms) = (entry.seq.take(), entry.until_ms.take());
         let predecessor = before.map(|before| Predecessor {
             node: before.node,
             epoch: before.epoch,
             seq,
+            until_ms,
         });
         entry.tenure = Some(Box::new(Tenure {
             node,
@@ -238,8 +246,7 @@ impl Coordinator {
     /// The streams of a meeting that run here or have been released.
     fn streams_of(&self, uuid: &str) -> Vec<String> {
         let has_any = |entry: &StreamEntry| entry.is_active() || entry.leaving.is_some();
-        let own = |entry: &StreamEntry| entry.started.id == uuid && has_any(entry);
-        let own = self.streams.iter().filter(|(_, entry)| own(entry));
+        let own = self.entries_of(uuid).filter(|(_, entry)| has_any(entry));
         let mut own: Vec<String> = own.map(|(id, _)| id.clone()).collect();
         own.sort_unstable();
         own

@@ -15,6 +15,7 @@ use crate::protocol::codes::StopReason;
 use crate::source::webhook::payload;
 
 const WINDOW: Duration = Duration::from_secs(70);
+const SILENT: Duration = Duration::from_secs(6);
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -34,7 +35,7 @@ fn two(settings: Settings) -> (World, World) {
 }
 
 fn adopt(b: &mut World, export: &[u8]) -> Vec<Action> {
-    b.coordinator.adopt(b.now, UUID, export, 2, WINDOW)
+    b.coordinator.adopt(b.now, UUID, export, 2, WINDOW, SILENT)
 }
 
 fn yield_up(a: &mut World, streams: &[&str]) -> Vec<Action> {
@@ -467,7 +468,9 @@ fn hostile_exports_are_harmless() {
     ] {
         assert!(is_error(&adopt(&mut b, bad)), "{bad:?}");
     }
-    let other = b.coordinator.adopt(b.now, "another", &good, 2, WINDOW);
+    let other = b
+        .coordinator
+        .adopt(b.now, "another", &good, 2, WINDOW, SILENT);
     assert!(is_error(&other), "{other:?}");
     let large = [good.as_slice(), &vec![b' '; 2 << 20]].concat();
     assert!(is_error(&adopt(&mut b, &large)));
@@ -570,6 +573,14 @@ fn who_watches_is_told_which_meetings_may_have_changed() {
     assert!(saved.is_some(), "what is saved is apart from it");
 }
 
+fn started_plan(actions: &[Action]) -> &crate::coordinator::StreamPlan {
+    let mut plans = actions.iter().filter_map(|action| match action {
+        Action::Start(plan) => Some(plan),
+        _ => None,
+    });
+    plans.next().expect("one starts")
+}
+
 /// The tenure of each stream that starts: node, epoch, and node, epoch and number before.
 fn tenures(actions: &[Action]) -> Vec<String> {
     let plans = actions.iter().filter_map(|action| match action {
@@ -606,6 +617,14 @@ fn each_node_has_an_epoch_of_its_own() {
     a.coordinator.note_seq("s1", 39);
     let actions = move_over(&mut a, &mut b);
     assert_eq!(tenures(&actions), ["b 2 after a 1 Some(40)"]);
+    let plan = started_plan(&actions);
+    let before = plan
+        .info
+        .tenure
+        .as_ref()
+        .and_then(|it| it.predecessor.as_ref());
+    let until_ms = before.and_then(|before| before.until_ms);
+    assert_eq!(until_ms, Some(b.now.unix_ms - 6000), "the silence is its");
     // A panic, and a restart of the process.
     let again = b.ended(EndReason::Panicked);
     assert_eq!(tenures(&again), ["b 2 after a 1 Some(40)"]);
@@ -622,7 +641,9 @@ fn each_node_has_an_epoch_of_its_own() {
     }
     let exported = export(&b);
     yield_up(&mut b, &[]);
-    let actions = a.coordinator.adopt(a.now, UUID, &exported, 3, WINDOW);
+    let actions = a
+        .coordinator
+        .adopt(a.now, UUID, &exported, 3, WINDOW, SILENT);
     assert_eq!(
         tenures(&actions),
         ["a 3 after b 2 None", "a 3 after b 2 None"]
@@ -664,4 +685,63 @@ fn each_node_has_an_epoch_of_its_own() {
     // Without a fleet there is none.
     let mut alone = world(crate::coordinator::tests::settings());
     assert_eq!(tenures(&alone.started(T0)), ["none"]);
+}
+
+/// The index of streams by meeting answers as a search through all of them does.
+#[test]
+fn who_watches_finds_the_same_streams_as_who_does_not() {
+    use crate::domain::split_mix;
+    let (mut plain, mut watching) = (world(settings()), world(settings()));
+    watching.coordinator.watch();
+    watching.now = plain.now;
+    let meeting = |n: u64| format!("m{}", n % 7);
+    let settled = [UUID.to_owned()].into_iter().chain((0..7).map(meeting));
+    let meetings: Vec<String> = settled.collect();
+    for n in 0..400 {
+        let random = split_mix::nth(7, n);
+        let (uuid, stream) = (meeting(random >> 8), format!("s{}", (random >> 16) % 30));
+        let stamp = T0 + n;
+        for world in [&mut plain, &mut watching] {
+            match random % 5 {
+                0 | 1 => {
+                    let started = ZoomEventKind::StreamStarted(stream_of(&uuid, &stream));
+                    world.webhook(stamp, started);
+                }
+                2 => {
+                    let stopped = StreamStopped {
+                        product: crate::domain::product::Product::Meeting,
+                        id: (random & 32 > 0).then(|| uuid.clone()),
+                        stream_id: stream.clone(),
+                        stop_reason: Some(2),
+                    };
+                    world.webhook(stamp, ZoomEventKind::StreamStopped(stopped));
+                }
+                3 => drop(
+                    world
+                        .coordinator
+                        .handle_end(world.now, &stream, &handed_over()),
+                ),
+                _ => world.now.unix_ms += 1_000,
+            }
+        }
+        if random & 64 > 0 {
+            watching.coordinator.changed_meetings();
+        }
+        for uuid in &meetings {
+            let ids = |world: &World| {
+                let mut ids: Vec<String> = (world.coordinator.entries_of(uuid))
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                ids.sort_unstable();
+                ids
+            };
+            assert_eq!(ids(&watching), ids(&plain), "{uuid} after {n}");
+            let live = watching.coordinator.live_meeting(uuid);
+            assert_eq!(
+                live,
+                plain.coordinator.live_meeting(uuid),
+                "{uuid} after {n}"
+            );
+        }
+    }
 }

@@ -198,20 +198,34 @@ impl Daemon {
             tails,
             epoch,
             window,
+            silent_for,
             predecessor,
         } = adoption;
         let from = predecessor
             .as_ref()
             .map_or("unknown", |it| it.node.as_str());
         log::info!("taking over meeting={meeting} from={from} epoch={epoch}");
+        let adopted: Vec<String> = tails.iter().map(|(stream, _)| stream.clone()).collect();
         if let Some(fleet) = &mut self.fleet {
             fleet.tails.extend(tails);
         }
         let actions = self
             .coordinator
-            .adopt(now(), &meeting, &entry, epoch, window);
+            .adopt(now(), &meeting, &entry, epoch, window, silent_for);
         self.apply(actions);
         self.report(&meeting, true);
+        let live = self.coordinator.live_meeting(&meeting);
+        let open = live.map(|live| live.streams).unwrap_or_default();
+        self.forget_tails(adopted.iter().filter(|stream| !open.contains(stream)));
+    }
+
+    /// The last phrases that other nodes had of these streams are not needed any more.
+    fn forget_tails<'a>(&mut self, streams: impl Iterator<Item = &'a String>) {
+        if let Some(fleet) = &mut self.fleet {
+            streams.for_each(|stream| {
+                fleet.tails.remove(stream);
+            });
+        }
     }
 
     fn give_up(&mut self, meeting: &str, streams: &[String], is_all: bool, heir: Option<String>) {
@@ -231,6 +245,7 @@ impl Daemon {
             }
         };
         self.apply(actions);
+        self.forget_tails(streams.iter());
         if is_all && let Some(fleet) = &mut self.fleet {
             fleet.reported.remove(meeting);
         }

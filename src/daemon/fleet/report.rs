@@ -43,74 +43,76 @@ impl Reported {
 impl Daemon {
     /// Tells what has changed since the last time.
     pub(super) fn report_changes(&mut self, is_look_due: bool) {
-        let mut changed = self.coordinator.changed_meetings();
+        for meeting in self.coordinator.changed_meetings() {
+            self.report(&meeting, false);
+        }
         if is_look_due {
-            let fleet = self.fleet.as_ref();
-            for (meeting, reported) in fleet.into_iter().flat_map(|it| &it.reported) {
-                let is_as_before = |(stream, connects): (&StreamState, &u64)| {
-                    *stream == self.stream_state(&stream.stream_id)
-                        && *connects == self.connects(&stream.stream_id)
-                };
-                let mut streams = reported.streams.iter().zip(&reported.connects);
-                if !streams.all(is_as_before) {
-                    changed.insert(meeting.clone());
-                }
+            self.report_phases();
+        }
+    }
+
+    /// Streams have connected or were lost. What another node needs of their meetings is as before, so it is
+    /// not made again.
+    fn report_phases(&mut self) {
+        let mut changed = Vec::new();
+        for (meeting, before) in self.fleet.iter().flat_map(|it| &it.reported) {
+            let ids = before.streams.iter().map(|stream| &stream.stream_id);
+            let now = self.look_at(before.entry, ids);
+            if now != *before {
+                changed.push((meeting.clone(), now));
             }
         }
-        for meeting in changed {
-            self.report(&meeting, false);
+        if let Some(fleet) = &mut self.fleet {
+            for (meeting, now) in changed {
+                fleet.tell_live(&meeting, now, None);
+            }
         }
     }
 
     /// Tells what there is of a meeting; `must` also if nothing has changed.
     pub(super) fn report(&mut self, meeting: &str, must: bool) {
         let live = self.coordinator.live_meeting(meeting);
-        let streams = live.as_ref().map(|live| {
-            let ids = live.streams.iter();
-            ids.map(|id| self.stream_state(id)).collect::<Vec<_>>()
-        });
-        let connects = streams.iter().flatten();
-        let connects = connects.map(|stream| self.connects(&stream.stream_id));
-        let connects: Vec<u64> = connects.collect();
         let export = self.coordinator.export(meeting).filter(|_| live.is_some());
+        let ids = live.iter().flat_map(|live| &live.streams);
+        let now = self.look_at(digest(&export), ids);
         let Some(fleet) = &mut self.fleet else {
             return;
         };
-        let entry = digest(&export);
         let before = fleet.reported.get(meeting);
         if live.is_none() && before.is_none() && !must {
             return;
         }
-        let is_entry_new = before.is_none_or(|before| before.entry != entry);
-        let now = Reported {
-            entry,
-            streams: streams.clone().unwrap_or_default(),
-            connects,
-        };
-        if before.is_some_and(|before| *before == now) && live.is_some() && !must {
+        if before == Some(&now) && live.is_some() && !must {
             return;
         }
-        let missed = before.and_then(|before| now.let_in_and_lost_since(before));
-        match live {
-            Some(_) => fleet.reported.insert(meeting.to_owned(), now),
-            None => fleet.reported.remove(meeting),
-        };
-        if let Some(streams) = missed {
-            let state = MeetingState {
-                meeting: meeting.to_owned(),
-                streams,
-                is_over: false,
-                entry: None,
-            };
-            fleet.machine.meeting_is(Instant::now(), state);
+        let is_entry_new = before.is_none_or(|before| before.entry != now.entry);
+        // Of a stream that is over before it has begun here, the last phrases are not needed.
+        let is_open = |id: &String| now.streams.iter().any(|stream| stream.stream_id == *id);
+        let before = before.into_iter().flat_map(|before| &before.streams);
+        for stream in before.filter(|stream| !is_open(&stream.stream_id)) {
+            fleet.tails.remove(&stream.stream_id);
         }
+        if live.is_some() {
+            return fleet.tell_live(meeting, now, export.filter(|_| is_entry_new));
+        }
+        fleet.reported.remove(meeting);
         let state = MeetingState {
             meeting: meeting.to_owned(),
-            streams: streams.unwrap_or_default(),
-            is_over: live.is_none(),
-            entry: export.filter(|_| is_entry_new),
+            streams: Vec::new(),
+            is_over: true,
+            entry: None,
         };
         fleet.machine.meeting_is(Instant::now(), state);
+    }
+
+    fn look_at<'a>(&self, entry: u64, ids: impl Iterator<Item = &'a String>) -> Reported {
+        let streams = ids.map(|id| (self.stream_state(id), self.connects(id)));
+        let (streams, connects) = streams.unzip();
+        Reported {
+            entry,
+            streams,
+            connects,
+        }
     }
 
     fn stream_state(&self, stream_id: &str) -> StreamState {
@@ -217,6 +219,24 @@ impl Daemon {
 }
 
 impl Fleet {
+    /// Tells the machine of a meeting that is this node's.
+    fn tell_live(&mut self, meeting: &str, now: Reported, entry: Option<Vec<u8>>) {
+        let before = self.reported.get(meeting);
+        let missed = before.and_then(|before| now.let_in_and_lost_since(before));
+        let streams = now.streams.clone();
+        self.reported.insert(meeting.to_owned(), now);
+        let states = missed.into_iter().map(|streams| (streams, None));
+        for (streams, entry) in states.chain([(streams, entry)]) {
+            let state = MeetingState {
+                meeting: meeting.to_owned(),
+                streams,
+                is_over: false,
+                entry,
+            };
+            self.machine.meeting_is(Instant::now(), state);
+        }
+    }
+
     /// After a save of the coordinator: what was taken out of the queue until now is in it.
     pub(in crate::daemon) fn note_save(&mut self, mark: u64) {
         if !self.delivered.is_empty() {

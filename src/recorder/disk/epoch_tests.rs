@@ -30,6 +30,7 @@ fn part(epoch: u64, before: Option<(&str, u64, Option<u64>)>) -> StreamInfo {
         node: node.to_owned(),
         epoch,
         seq,
+        until_ms: seq.map(|_| 1_000),
     });
     StreamInfo {
         tenure: Some(Box::new(Tenure {
@@ -126,7 +127,7 @@ fn each_epoch_has_files_of_its_own_that_name_the_others() {
     );
     assert_eq!(before["predecessor"], Value::Null);
     assert_eq!((&after["epoch"], &after["heir"]), (&json!(3), &Value::Null));
-    let predecessor = json!({"node": "b", "epoch": 2, "seq": 41});
+    let predecessor = json!({"node": "b", "epoch": 2, "seq": 41, "until_ms": 1000});
     assert_eq!(after["predecessor"], predecessor);
     assert_eq!(after["key"], journal_key(&part(3, None)).to_string());
 
@@ -136,6 +137,11 @@ fn each_epoch_has_files_of_its_own_that_name_the_others() {
     let (kind, resumed) = &lines(&third)[1];
     assert_eq!(kind, "stream.resumed");
     assert_eq!(resumed["after"], "takeover");
+    // Since the other node received it, and not since this one has begun to connect.
+    assert!(
+        resumed["gap_ms"].as_u64() > Some(1_000_000_000_000),
+        "{resumed}"
+    );
     let key = journal_key(&part(2, None)).to_string();
     let predecessor = json!({"node": "b", "epoch": 2, "key": key, "seq": 41});
     assert_eq!(resumed["predecessor"], predecessor);

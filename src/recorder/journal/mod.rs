@@ -147,7 +147,7 @@ impl Journal {
             seq: last + jump,
             flow: match (was_receiving, &predecessor) {
                 (true, _) => Flow::after_restart(since_ms(end.pos, now_ms), last),
-                (false, Some(_)) => Flow::after_take_over(now_ms, last),
+                (false, Some(_)) => Flow::after_take_over(until_ms(info, now_ms), last),
                 (false, None) => Flow::default(),
             },
             predecessor,
@@ -385,6 +385,13 @@ fn predecessor(info: &StreamInfo) -> Option<Box<str>> {
         before.epoch
     );
     Some(text.into())
+}
+
+/// Since when nothing is received, of a stream that another node had.
+fn until_ms(info: &StreamInfo, now_ms: u64) -> u64 {
+    let before = info.tenure.as_ref().and_then(|it| it.predecessor.as_ref());
+    let until_ms = before.and_then(|before| before.until_ms);
+    until_ms.map_or(now_ms, |until_ms| until_ms.min(now_ms))
 }
 
 fn state_data(state: &str, ids: &str, more: &str) -> String {
