@@ -369,8 +369,7 @@ fn a_grant_that_does_not_work_is_named_and_the_server_stays_ready() {
 
 #[test]
 fn of_a_fleet_there_are_metrics_only_with_one() {
-    use crate::coordinator::fleet::{Counts, Took};
-    use crate::daemon::fleet_status::{FleetStatus, FleetStream, Times};
+    use crate::daemon::fleet_status::{Counts, FleetStatus, FleetStream, Times, Took};
     let is_of_fleet = |metric: &&metrics::Metric| metric.name.starts_with("fleet_");
     assert!(metrics::all().filter(is_of_fleet).count() > 20);
     assert!(

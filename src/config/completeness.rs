@@ -200,6 +200,9 @@ impl Loading<'_> {
         config.daemon.push = self.endpoints(draft.endpoints, draft.plaintext, has_journals);
         config.daemon.ends = self.ends(draft.ends, draft.plaintext);
         config.daemon.fleet = self.fleet(draft.fleet, draft.plaintext);
+        if let Some(fleet) = &mut config.daemon.fleet {
+            fleet.admin = self.reachable_admin(&config.admin);
+        }
         config.daemon.on_exit = self.on_exit(draft.on_exit, config.daemon.fleet.is_some());
         self.require(&config, needs_client_secret);
         config

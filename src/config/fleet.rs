@@ -1,6 +1,7 @@
 //! The keys of a fleet: what they need, and what of them is unusual.
 
 use super::precedence::Loading;
+use crate::admin::{self, ListenAddress};
 use crate::config::keys::FleetDraft;
 use crate::config::{Config, Needs};
 use crate::daemon::OnExit;
@@ -70,6 +71,23 @@ impl Loading<'_> {
         fleet.name = draft.name.unwrap_or_else(|| DEFAULT_FLEET_NAME.to_owned());
         fleet.streams = draft.streams;
         Some(fleet)
+    }
+
+    /// Where other machines reach the admin listener: its URL, else the first address that is not loopback;
+    /// empty if they do not.
+    pub(super) fn reachable_admin(&self, admin: &admin::Settings) -> String {
+        if let Some(url) = &admin.url {
+            return url.to_string();
+        }
+        let addresses = admin.listen.iter().filter_map(|listen| match listen {
+            ListenAddress::Tcp(address) if !address.ip().is_loopback() => Some(address),
+            _ => None,
+        });
+        let first = addresses.map(|address| match address.ip().is_unspecified() {
+            true => format!("{}:{}", self.sources.host_name, address.port()),
+            false => address.to_string(),
+        });
+        first.take(1).collect()
     }
 
     /// `RTMS_ON_EXIT`, whose default and words depend on whether there is a fleet.

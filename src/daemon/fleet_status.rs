@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::coordinator::fleet::call::SeenRow;
-use crate::coordinator::fleet::{Counts, Took};
+pub use crate::coordinator::fleet::{Counts, Took};
 use crate::domain::histogram::Histogram;
 
 /// A node's view at one moment.

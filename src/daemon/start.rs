@@ -190,6 +190,9 @@ impl Daemon {
             tls: &tls,
             ingress: &ingress,
         })?;
+        if fleet.is_none() {
+            ingress.drop_bodies();
+        }
         let forgetting = Forgetting::new(
             state.clone(),
             disk.as_ref().map(Disk::works),

@@ -33,6 +33,8 @@ pub struct FleetSettings {
     /// `RTMS_NODE_STREAMS`: streams beyond which it gets no new meetings; `None` for as many as the limit of
     /// open files allows, see [`Settings::fleet_capacity`](crate::Settings::fleet_capacity).
     pub streams: Option<u32>,
+    /// Where the node's admin listener is, for those who look at the fleet; empty without one.
+    pub admin: String,
 }
 
 impl FleetSettings {
@@ -43,6 +45,7 @@ impl FleetSettings {
             name: DEFAULT_FLEET_NAME.to_owned(),
             node: node.into(),
             streams: None,
+            admin: String::new(),
         }
     }
 }

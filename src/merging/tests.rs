@@ -34,6 +34,7 @@ fn part(epoch: u64) -> StreamInfo {
         node: format!("n{}", epoch - 1),
         epoch: epoch - 1,
         seq: None,
+        until_ms: None,
     });
     let tenure = Tenure {
         node: format!("n{epoch}"),

@@ -361,6 +361,11 @@ impl<T> Ingress<T> {
         self.desk.show_readiness(is_ready);
     }
 
+    /// There is no fleet: webhooks come without their bodies, which are for other nodes alone.
+    pub fn drop_bodies(&self) {
+        self.desk.drop_bodies();
+    }
+
     /// The app was removed: what may be for another app is for that one, which may be the same under
     /// another name.
     pub fn set_back(&self) {

@@ -7,6 +7,8 @@ mod api;
 mod apps;
 mod authorize;
 mod connecting;
+#[cfg(feature = "fleet")]
+mod costs;
 mod demo;
 mod edge_daemon;
 mod embed;

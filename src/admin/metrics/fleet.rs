@@ -1,12 +1,11 @@
 //! A node of a fleet.
 
-use super::facts::{Facts, by_word};
+use super::facts::Facts;
 use super::metric::Metric;
 use super::metric::Value::{
     Count, CountPairs, Counts, Gauge, GaugeSeconds, Gauges, Seconds, Times,
 };
 use super::metric::row;
-use crate::coordinator::fleet::counts::{CLAIM_WHY, CLAIMED, HANDED, ROUTED};
 use crate::daemon::fleet_status::FleetStatus;
 
 /// Without a fleet nothing is read.
@@ -85,8 +84,7 @@ pub(super) const METRICS: &[Metric] = &[
         "fleet_routed_total",
         "What the store said to webhooks for meetings of other nodes: queued there, mine, moved (to another node), none (no node has it), dead (its node is), full (its queue is), failed (no answer).",
         Counts("result", |f| {
-            f.fleet()
-                .map_or(Vec::new(), |fleet| by_word(&ROUTED, &fleet.counts.routed))
+            f.fleet().map_or(Vec::new(), |fleet| fleet.counts.routed())
         }),
     ),
     row(
@@ -103,14 +101,7 @@ pub(super) const METRICS: &[Metric] = &[
         "fleet_claims_total",
         "Meetings that this node claimed for itself or another one: new, given to it, or of a dead node; and what the store said.",
         CountPairs(["why", "result"], |f| {
-            let pairs = CLAIM_WHY
-                .iter()
-                .flat_map(|why| CLAIMED.iter().map(move |result| (*why, *result)));
-            let count = |fleet: &FleetStatus, pair| fleet.counts.claims.get(&pair).copied();
-            let fleet = f.fleet();
-            pairs
-                .filter_map(|pair| Some((pair, count(fleet?, pair).unwrap_or(0))))
-                .collect()
+            f.fleet().map_or(Vec::new(), |fleet| fleet.counts.claims())
         }),
     ),
     row(
@@ -122,8 +113,7 @@ pub(super) const METRICS: &[Metric] = &[
         "fleet_handed_total",
         "Meetings that this node handed over, by what the store said: given, newer (another node had it already), full (the heir's queue), failed (no answer; asked again).",
         Counts("result", |f| {
-            f.fleet()
-                .map_or(Vec::new(), |fleet| by_word(&HANDED, &fleet.counts.handed))
+            f.fleet().map_or(Vec::new(), |fleet| fleet.counts.handed())
         }),
     ),
     row(

@@ -14,25 +14,25 @@ use crate::domain::severity::Severity;
 const ZOOM_WAITS: Duration = Duration::from_secs(60);
 
 /// What the store says to an event for another node.
-pub const ROUTED: [&str; 7] = ["queued", "mine", "moved", "none", "dead", "full", "failed"];
+const ROUTED: [&str; 7] = ["queued", "mine", "moved", "none", "dead", "full", "failed"];
 
 /// Why a meeting is claimed: no node has it, it was given to this one, its owner is dead.
-pub const CLAIM_WHY: [&str; 3] = ["new", "given", "dead"];
+const CLAIM_WHY: [&str; 3] = ["new", "given", "dead"];
 
 /// What the store says to that.
-pub const CLAIMED: [&str; 4] = ["claimed", "held", "full", "failed"];
+const CLAIMED: [&str; 4] = ["claimed", "held", "full", "failed"];
 
 /// What the store says when a meeting is handed over.
-pub const HANDED: [&str; 4] = ["given", "newer", "full", "failed"];
+const HANDED: [&str; 4] = ["given", "newer", "full", "failed"];
 
-/// Numbers that only grow. A word that is missing was never counted.
+/// Numbers that only grow. A word that is missing in a map was never counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Answers to [`Call::Route`], by [`ROUTED`].
+    /// Answers to [`Call::Route`], by `ROUTED`.
     pub routed: BTreeMap<&'static str, u64>,
-    /// Answers to [`Call::Claim`], by [`CLAIM_WHY`] and [`CLAIMED`].
+    /// Answers to [`Call::Claim`], by `CLAIM_WHY` and `CLAIMED`.
     pub claims: BTreeMap<(&'static str, &'static str), u64>,
-    /// Answers to [`Call::Hand`], by [`HANDED`].
+    /// Answers to [`Call::Hand`], by `HANDED`.
     pub handed: BTreeMap<&'static str, u64>,
     /// Streams that were given up because another node has them.
     pub yielded: u64,
@@ -93,6 +93,22 @@ impl Gap {
 }
 
 impl Counts {
+    /// What the store said to events for other nodes, each word from zero on.
+    pub fn routed(&self) -> Vec<(&'static str, u64)> {
+        from_zero(ROUTED, &self.routed)
+    }
+
+    /// Claims by why and result, each pair from zero on.
+    pub fn claims(&self) -> Vec<((&'static str, &'static str), u64)> {
+        let pairs = CLAIM_WHY.map(|why| CLAIMED.map(|result| (why, result)));
+        from_zero(pairs.into_iter().flatten(), &self.claims)
+    }
+
+    /// What the store said to hand-overs, each word from zero on.
+    pub fn handed(&self) -> Vec<(&'static str, u64)> {
+        from_zero(HANDED, &self.handed)
+    }
+
     /// Counts the answer to a call.
     pub(super) fn note(&mut self, me: &Member, call: &Call, reply: &Reply) {
         match call {
@@ -180,6 +196,15 @@ impl Event {
             is_start && is_own && is_late && !std::mem::replace(&mut self.is_counted, is_late);
         is_new.then(|| self.about.stream.clone().unwrap_or_default())
     }
+}
+
+fn from_zero<K: Ord + Copy>(
+    words: impl IntoIterator<Item = K>,
+    counts: &BTreeMap<K, u64>,
+) -> Vec<(K, u64)> {
+    let words = words.into_iter();
+    let count = |word: K| (word, counts.get(&word).copied().unwrap_or(0));
+    words.map(count).collect()
 }
 
 fn count<K: Ord>(counts: &mut BTreeMap<K, u64>, word: K) {

@@ -280,6 +280,7 @@ impl Machine {
             tails,
             epoch,
             window: WINDOW_AFTER_CLOSE,
+            silent_for: Duration::ZERO,
             predecessor: Some(Predecessor { node: from, epoch }),
         })));
     }

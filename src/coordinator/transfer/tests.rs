@@ -664,13 +664,14 @@ fn each_node_has_an_epoch_of_its_own() {
     let exported = export(&a);
     let mut other_disk = node("a");
     other_disk.now = a.now;
-    let actions = (other_disk.coordinator).adopt(other_disk.now, UUID, &exported, 4, WINDOW);
+    let actions =
+        (other_disk.coordinator).adopt(other_disk.now, UUID, &exported, 4, WINDOW, SILENT);
     let expected = ["a 4 after a 3 None", "a 4 after a 3 None"];
     assert_eq!(tenures(&actions), expected);
     // One with the same disk claims the record as its own, which keeps its epoch.
     let mut same_disk = node("a");
     same_disk.now = a.now;
-    let actions = (same_disk.coordinator).adopt(same_disk.now, UUID, &exported, 3, WINDOW);
+    let actions = (same_disk.coordinator).adopt(same_disk.now, UUID, &exported, 3, WINDOW, SILENT);
     assert_eq!(tenures(&actions), ["a 3", "a 3"]);
     // And the first again, of which the second has written since.
     let exported = export(&other_disk);
@@ -679,7 +680,9 @@ fn each_node_has_an_epoch_of_its_own() {
         a.coordinator.handle_end(a.now, id, &handed_over());
     }
     yield_up(&mut a, &[]);
-    let actions = a.coordinator.adopt(a.now, UUID, &exported, 5, WINDOW);
+    let actions = a
+        .coordinator
+        .adopt(a.now, UUID, &exported, 5, WINDOW, SILENT);
     let expected = ["a 5 after a 4 None", "a 5 after a 4 None"];
     assert_eq!(tenures(&actions), expected);
     // Without a fleet there is none.

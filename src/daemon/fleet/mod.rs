@@ -175,7 +175,7 @@ impl Fleet {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             must: digests.must.clone(),
             capacity: settings.fleet_capacity(),
-            admin: String::new(),
+            admin: chosen.admin.clone(),
             since_ms: now_ms(),
             read: |body| payload::webhook(body).ok().map(|event| About::of(&event)),
         };

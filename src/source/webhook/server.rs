@@ -104,6 +104,8 @@ pub struct Desk<T> {
     /// Events that have a place in the inbox and are not in it yet.
     under_way: AtomicUsize,
     is_closed: AtomicBool,
+    /// No other node of a fleet needs them.
+    drops_bodies: AtomicBool,
     stale_warning: WarnLimiter,
     incomplete_warning: WarnLimiter,
     full_warning: WarnLimiter,
@@ -134,6 +136,11 @@ impl<T> Desk<T> {
     /// From now on `GET /readyz` is answered, by this flag.
     pub fn show_readiness(&self, is_ready: Arc<AtomicBool>) {
         self.readiness.set(is_ready);
+    }
+
+    /// There is no fleet: webhooks are passed on without their bodies.
+    pub fn drop_bodies(&self) {
+        self.drops_bodies.store(true, Relaxed);
     }
 
     fn expected(&self) -> Arc<Expected> {
@@ -203,6 +210,7 @@ impl<T> Server<T> {
             readiness: Readiness::default(),
             under_way: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
+            drops_bodies: AtomicBool::new(false),
             stale_warning: WarnLimiter::default(),
             incomplete_warning: WarnLimiter::default(),
             full_warning: WarnLimiter::default(),
@@ -243,7 +251,7 @@ pub struct Accepted {
     pub event: ZoomEvent,
     /// Its id in the intent log; `None` without one.
     pub intent: Option<EventId>,
-    /// The webhook's body, for another node of a fleet.
+    /// The webhook's body, for another node of a fleet; may be empty without one.
     pub body: Box<[u8]>,
 }
 
@@ -295,10 +303,14 @@ impl<T> Desk<T> {
                 return None;
             }
         };
+        let body = match self.drops_bodies.load(Relaxed) {
+            true => Box::default(),
+            false => request.body().into(),
+        };
         let accepted = Accepted {
             event,
             intent,
-            body: request.body().into(),
+            body,
         };
         Some(Pending {
             desk: self,
