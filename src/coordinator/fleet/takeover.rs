@@ -24,8 +24,8 @@ pub const SECOND: Duration = Duration::from_secs(2);
 /// After this time even who has no room for it.
 pub const THIRD: Duration = Duration::from_secs(10);
 
-/// Meetings claimed in a second at most: what a node joins in a second.
-pub const CLAIMS_A_SECOND: u32 = 100;
+/// Meetings claimed in a second at most: less than a node joins in a second.
+pub const CLAIMS_A_SECOND: u32 = 200;
 
 /// How often the list is read again: at first, and after a minute.
 const LIST_EVERY: Duration = Duration::from_secs(2);
@@ -199,7 +199,10 @@ impl Machine {
             Reply::Meetings(owned) => {
                 let is_old = now.saturating_duration_since(takeover.since) >= LIST_LATER;
                 takeover.list_at = now + if is_old { LIST_LATER } else { LIST_EVERY };
-                takeover.owned = owned.into();
+                // The own share comes first, also when any node may take the rest: else all claim the same ones.
+                let (first, rest): (Vec<String>, Vec<String>) =
+                    owned.into_iter().partition(|id| self.view.is_first(id));
+                takeover.owned = first.into_iter().chain(rest).collect();
                 let is_empty = takeover.owned.is_empty();
                 if is_me {
                     // Once is enough: what cannot be claimed now is another's.
