@@ -1,6 +1,6 @@
 //! Write coalescing of the disk and stdout threads: 10 ms, or 256 KiB.
 //!
-//! After a pause, data is written at once. What arrives in the [`WRITE_INTERVAL`] after a write is
+//! After a pause, data is written at once. What arrives in the ten milliseconds after a write is
 //! written together: a hundred wake-ups a second serve two thousand streams, while a wake-up per
 //! phrase would cost more than everything else about it. In a flood the wait ends early, when
 //! [`FLUSH_BYTES`] wait.
@@ -23,7 +23,7 @@ pub fn is_enough(before: usize, more: usize) -> bool {
 }
 
 /// The pace of one thread that writes. The thread is woken once for a phrase that comes alone, and once in
-/// [`WRITE_INTERVAL`] while more come.
+/// ten milliseconds while more come.
 #[derive(Debug, Default)]
 pub struct Pace {
     wrote: Option<Instant>,

@@ -9,9 +9,9 @@
 //!
 //! | file | |
 //! | --- | --- |
-//! | [`metric`] | a row: its kind, its labels, whose it is |
-//! | [`facts`] | what rows read |
-//! | [`page`] | writes samples |
+//! | `metric` | a row: its kind, its labels, whose it is |
+//! | `facts` | what rows read |
+//! | `page` | writes samples |
 //! | the others | the rows, each file about one part of the program |
 
 mod delivery;
