@@ -8,7 +8,7 @@ use super::face::{Exit, NodeState, Output, StreamState};
 use super::machine::{Machine, Subject};
 use super::record::StreamPhase;
 use super::store_down::Loss;
-use super::view::{HINT_STILL, NODES_MAX, QUIET};
+use super::view::{HINT, HINT_STILL, NODES_MAX, QUIET};
 use crate::domain::severity::Severity;
 
 /// How often.
@@ -47,6 +47,8 @@ pub(super) struct Beats {
     /// The greatest number that the store has confirmed; 0 before the first.
     confirmed: u64,
     era: Option<u64>,
+    /// The store's time at the last good beat.
+    store_ms: u64,
     /// New signaling connections are allowed until then.
     permit: Option<Instant>,
     /// Since when we have been sure without a break, and what we know has been whole.
@@ -73,6 +75,7 @@ impl Beats {
             seq: 0,
             confirmed: 0,
             era: None,
+            store_ms: 0,
             permit: None,
             sure_since: None,
             other: None,
@@ -188,11 +191,11 @@ impl Machine {
         match reply {
             Reply::Beat {
                 sent,
+                store_ms,
                 era,
                 before,
                 rows,
-                ..
-            } => self.beat_is_good(now, sent, era, before, rows),
+            } => self.beat_is_good(now, sent, store_ms, era, before, rows),
             Reply::Taken { other } => self.name_is_taken(now, other),
             _ => {}
         }
@@ -202,6 +205,7 @@ impl Machine {
         &mut self,
         now: Instant,
         sent: Instant,
+        store_ms: u64,
         era: u64,
         before: Option<Row>,
         rows: Vec<SeenRow>,
@@ -217,6 +221,7 @@ impl Machine {
         let is_first = self.beats.permit.is_none();
         let is_rolled_back = self.is_rolled_back(era, before.as_ref());
         self.beats.era = Some(era);
+        let former_ms = std::mem::replace(&mut self.beats.store_ms, store_ms);
         self.beats.confirmed = self.beats.seq;
         self.beats.permit = Some(until);
         self.beats.other = None;
@@ -253,11 +258,14 @@ impl Machine {
                     .to_owned(),
             );
             self.publish_all(true);
+            self.forget_repeats();
             // What has ended since, and what was given away, is ours again by the record.
             self.take_own_leftovers(now);
         } else if let Some(former) = former {
-            if sent.saturating_duration_since(former) >= HINT_STILL {
-                // Still sure, and silent for long enough to be taken for dead by who has a hint of Zoom's.
+            let by_store = Duration::from_millis(store_ms.saturating_sub(former_ms));
+            if sent.saturating_duration_since(former) >= HINT_STILL || by_store >= HINT {
+                // Still sure, and silent for long enough to be taken for dead by who has a hint of Zoom's; by the
+                // store's clock, too, which may have jumped.
                 self.publish_all(false);
             }
             if has_failed {

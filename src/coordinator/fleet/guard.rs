@@ -130,6 +130,16 @@ impl Machine {
         }
     }
 
+    /// The store has lost what was written, and perhaps what was sent: it counts as never sent.
+    pub(super) fn forget_repeats(&mut self) {
+        for meeting in self.meetings.values_mut() {
+            let guarded = meeting.guard.iter_mut().flat_map(|guard| &mut guard.events);
+            for event in guarded.chain(&mut meeting.waiting) {
+                event.repeats = 0;
+            }
+        }
+    }
+
     /// The record of a meeting that was given to another node.
     pub(super) fn looked_after(&mut self, now: Instant, id: &str, record: Option<Record>) {
         let takes = self.takes_meetings();

@@ -55,13 +55,15 @@
 //!   its stream to the other, as in a planned stop: a gap of one connect. It takes a pause or a cut in the moment
 //!   in which a second stream begins.
 //! - Who loses a record to a node that receives is not told. It learns it with its next publish: when a stream of
-//!   it changes, when it is refused (5 s), before it handles an event for what it does not receive, or after 30
-//!   minutes (5 without a stream).
+//!   it changes, when it is refused (5 s), before it handles an event for what it does not receive, after a silence
+//!   or a jump of the store's clock for which it may have been taken for dead, or after 30 minutes (5 without a
+//!   stream).
 //! - Of one other node, or of a jump backwards of the store's clock, nothing can be told: a death is noticed
 //!   later by as much as the clock jumped.
 //! - An heir that has the record counts as good; that it receives is not waited for.
 //! - A node that was away since before all others began misses messages for all nodes.
-//! - A start that is routed, and known to its receiver as stale, is sent three times.
+//! - A start that is routed, and known to its receiver as stale, is sent three times. One that its receiver has not
+//!   read when the third is 3 s old is lost if the store then loses that node's queue.
 //!
 //! Everything is bounded: [`machine::CALLS_MAX`] calls under way, [`machine::EVENTS_MAX`] events. What comes
 //! beyond is given to the own coordinator, with an error in the log.

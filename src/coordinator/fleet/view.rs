@@ -1,7 +1,7 @@
 //! Who lives, and who gets a meeting.
 //!
 //! A node is dead if the store and this process both say so: silent for [`DEAD`] by the store's clock, and not
-//! seen to move for [`STILL`] by our own. So no jump of the store's clock kills any node. A jump backwards hides
+//! seen to move for [`STILL`] by our own. So no jump of the store's clock alone kills a node. A jump backwards hides
 //! deaths for as long as it was.
 
 use std::collections::{BTreeMap, BTreeSet};

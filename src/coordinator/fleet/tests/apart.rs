@@ -4,7 +4,7 @@ use super::super::*;
 use super::simulation::process::Told;
 use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
-use super::{both, cut, fleet, process, receiver_of, with_meetings, with_stream};
+use super::{both, cut, deafen, fleet, process, receiver_of, with_meetings, with_stream};
 
 #[test]
 fn flow_e_a_node_that_is_cut_off_drops_nothing() {
@@ -175,6 +175,41 @@ fn the_window_of_what_is_taken_over_does_not_follow_a_jump_of_the_stores_clock()
     world.until(secs(45), |world| {
         world.receiver("s1") == Some(other.as_str())
     });
+}
+
+#[test]
+fn flow_f_a_start_that_waits_in_a_queue_which_the_store_loses_is_sent_again() {
+    both(|duplicates| {
+        let (mut world, owner, other) = with_stream(duplicates, &["a", "b"]);
+        deafen(&mut world, &owner);
+        world.begin("m1", "s2", Some(&other));
+        // It was sent three times.
+        world.run(ms(7500));
+        world.store.clear();
+        world.reread();
+        world.run(secs(8));
+        assert_eq!(world.receiver("s2"), Some(owner.as_str()));
+    });
+}
+
+#[test]
+fn flow_e_who_is_taken_for_dead_because_the_stores_clock_jumps_learns_it() {
+    // Its restart comes between two looks of the one that has Zoom's hint for the former process.
+    for offset in 0..10 {
+        let (mut world, owner, other) = with_stream(Duplicates::Refuse, &["a", "b"]);
+        world.run(ms(offset * 100));
+        world.kill(&owner);
+        world.run(ms(30));
+        world.tell(Kind::StreamInterrupted, "m1", "s1", Some(&other));
+        world.run(ms(2870));
+        world.start(&owner);
+        world.run(ms(70));
+        world.store_ahead += 3_600_000;
+        world.run(secs(10));
+        let receiver = world.receiver("s1").map(str::to_owned);
+        let record = world.record("m1").expect("it has a record");
+        assert_eq!(Some(record.owner.node), receiver, "offset {offset}");
+    }
 }
 
 #[test]
