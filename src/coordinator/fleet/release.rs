@@ -166,6 +166,9 @@ impl Machine {
             let wait = held.home_wait.max(HOME_AGAIN);
             held.home_again = Some(now + wait);
             held.home_wait = (2 * wait).min(HOME_AGAIN_MAX);
+            held.losses
+                .values_mut()
+                .for_each(|loss| loss.begin_again(now));
             held.touch();
             let meeting = id.to_owned();
             self.outputs.push_back(Output::Resume { meeting });

@@ -140,6 +140,14 @@ impl Loss {
         };
     }
 
+    /// This node closed it itself: that is no sign of another node.
+    pub(super) fn begin_again(&mut self, now: Instant) {
+        *self = Loss {
+            since: Some(now),
+            ..Loss::default()
+        };
+    }
+
     /// Let in and soon lost again.
     pub(super) fn is_short(&self) -> bool {
         self.short > 0
