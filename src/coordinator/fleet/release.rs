@@ -151,8 +151,16 @@ impl Machine {
         }
     }
 
-    /// The record is another's already: what that one does not know is for it, too.
+    /// The record is another's already: what that one does not know is for it, too. Or it is ours with another epoch,
+    /// by a publish whose answer was lost: then it is given with that epoch.
     pub(super) fn hand_refused(&mut self, now: Instant, id: &str, record: &Record) {
+        if record.owner == self.config.me && record.phase == Phase::Held {
+            let release = self.release_of(id);
+            if let Some(parcel) = release.and_then(|release| release.parcel.as_mut()) {
+                parcel.epoch = record.epoch;
+            }
+            return;
+        }
         self.take_back(now, id);
         self.is_anothers(now, id, record);
     }

@@ -1,7 +1,7 @@
 //! The flows: (i) draining, (n) one name twice, and what all nodes must hear.
 
 use super::super::*;
-use super::simulation::world::secs;
+use super::simulation::world::{ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, deafen, fleet, process, with_meetings, with_stream};
 
@@ -112,6 +112,28 @@ fn what_a_killed_node_was_handing_over_is_resumed_though_the_store_has_lost_it()
         world.start(&owner);
         world.until(secs(10), |world| world.receiver("s1").is_some());
     });
+}
+
+#[test]
+fn flow_i_a_record_taken_back_without_an_answer_is_given_away() {
+    // The taker is refused, so that the record is free when its former owner goes on.
+    let (mut world, owner, heir) = with_stream(Duplicates::Refuse, &["a", "b"]);
+    world.pause(&owner);
+    // Just before the taker asks again.
+    world.run(ms(15_400));
+    assert!(world.running(&heir, "s1").is_some(), "it has not taken it");
+    world.resume(&owner);
+    // Its beat is answered, its publish is not.
+    world.run(ms(1));
+    world.nodes.get_mut(&owner).expect("there").is_cut_from = true;
+    world.drain(&owner);
+    world.run(ms(600));
+    let record = world.record("m1").expect("it has one");
+    assert_eq!((record.owner.node, record.epoch), (owner.clone(), 3));
+    assert!(world.running(&heir, "s1").is_none(), "it still tries");
+    assert!(world.receiver("s1").is_none(), "it is not released");
+    world.nodes.get_mut(&owner).expect("there").is_cut_from = false;
+    world.until(secs(5), |world| world.receiver("s1") == Some(heir.as_str()));
 }
 
 #[test]
