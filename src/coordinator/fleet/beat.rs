@@ -257,7 +257,7 @@ impl Machine {
                 "the store has lost what was written: writing it again; no stream is affected"
                     .to_owned(),
             );
-            self.publish_all(true);
+            self.publish_all();
             self.forget_repeats();
             // What has ended since, and what was given away, is ours again by the record.
             self.take_own_leftovers(now);
@@ -266,7 +266,7 @@ impl Machine {
             if sent.saturating_duration_since(former) >= HINT_STILL || by_store >= HINT {
                 // Still sure, and silent for long enough to be taken for dead by who has a hint of Zoom's; by the
                 // store's clock, too, which may have jumped.
-                self.publish_all(false);
+                self.publish_all();
             }
             if has_failed {
                 self.publish_since(former);
@@ -333,7 +333,7 @@ impl Machine {
                 self.beats.confirming.insert(id.clone());
             }
         }
-        self.publish_all(false);
+        self.publish_all();
         self.drop_takeovers();
     }
 
@@ -353,13 +353,14 @@ impl Machine {
         }
     }
 
-    /// Every meeting that is held is to be published, after a roll-back with its entry.
-    fn publish_all(&mut self, with_entry: bool) {
+    /// Every meeting that is held is to be published, with its entry: a store that has lost it may have been
+    /// written since by beats whose replies never came, and then shows no roll-back.
+    fn publish_all(&mut self) {
         let mut ids = Vec::new();
         for (id, meeting) in &mut self.meetings {
             if let Some(held) = &mut meeting.held {
                 held.touch();
-                held.is_entry_new |= with_entry && held.entry.is_some();
+                held.is_entry_new |= held.entry.is_some();
                 ids.push(id.clone());
             }
         }

@@ -213,6 +213,33 @@ fn flow_e_who_is_taken_for_dead_because_the_stores_clock_jumps_learns_it() {
 }
 
 #[test]
+fn rule_5_what_the_store_lost_while_a_node_heard_no_reply_is_written_whole() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b"]);
+        let before = world.store.clone();
+        world.begin("m1", "s1", Some("a"));
+        let owner = receiver_of(&mut world, "s1");
+        world.run(secs(3));
+        let hears = |world: &mut World, does: bool| {
+            let node = world.nodes.get_mut(&owner).expect("a node");
+            node.is_cut_from = !does;
+        };
+        // Its beats arrive, so its row in the store is as new as it knows.
+        hears(&mut world, false);
+        world.store = before.clone();
+        world.run(secs(3));
+        hears(&mut world, true);
+        world.run(secs(3));
+        let record = world.record("m1").expect("it has a record");
+        assert_eq!(record.owner.node, owner);
+        assert!(
+            !record.entry.is_empty(),
+            "who takes it over needs the entry"
+        );
+    });
+}
+
+#[test]
 fn flow_e_who_was_stopped_for_less_than_its_permit_learns_that_its_meeting_was_taken() {
     let (mut world, owner, other) = with_stream(Duplicates::Refuse, &["a", "b"]);
     world.run(secs(3));
