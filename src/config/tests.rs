@@ -747,7 +747,7 @@ fn a_server_of_a_fleet() {
         ("trial", "b", Some(50))
     );
     let admin = |lines: &str| fleet(&format!("RTMS_ADMIN_TOKEN=t\n{lines}")).admin;
-    assert_eq!(admin(""), "", "nobody else reaches it");
+    assert_eq!(admin(""), "", "no other machine reaches it");
     assert_eq!(admin("RTMS_ADMIN=127.0.0.1:1,10.0.0.7:2\n"), "10.0.0.7:2");
     assert_eq!(admin("RTMS_ADMIN=0.0.0.0:9464\n"), "vm1.example.com:9464");
     let url = "RTMS_ADMIN_URL=https://rtms.example.com\n";

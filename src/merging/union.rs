@@ -27,7 +27,7 @@ pub struct Record {
 
 /// The records of several lists, the earlier list first where two have the same time.
 ///
-/// If a list has a record twice, as when somebody says "yes" twice in a second, it was received twice: a record
+/// If a list has a record twice, as when a person says "yes" twice in a second, it was received twice: a record
 /// comes as often as in the list that has it most often.
 #[derive(Debug)]
 pub struct Union<I, E> {

@@ -117,7 +117,7 @@ impl FolderLock {
 }
 
 /// Whether a process holds the lock of that file, which is not changed. One that cannot be read or locked
-/// is held by nobody.
+/// is not held.
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else {
         return false;

@@ -337,7 +337,7 @@ fn a_store_that_is_killed_is_found_again() {
 
 /// Accepts and says nothing: every wait has its end, and the end of the thread waits for none.
 #[test]
-fn a_silent_store_holds_nobody() {
+fn a_silent_store_holds_no_caller() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     for scheme in ["redis", "rediss"] {
@@ -360,7 +360,7 @@ fn a_silent_store_holds_nobody() {
 }
 
 #[test]
-fn a_name_that_never_resolves_holds_nobody() {
+fn a_name_that_never_resolves_holds_no_caller() {
     let (release, hold) = channel::<()>();
     let hold = Mutex::new(hold);
     let resolver = Resolver::new(Box::new(move |_| {

@@ -103,7 +103,7 @@ impl Rig {
             rig.nodes.push(node);
             rig.run(at);
         }
-        // Until they know whether somebody has what is announced to them.
+        // Until they know whether a node has what is announced to them.
         std::thread::park_timeout(SETTLE);
         Some(rig)
     }
@@ -304,7 +304,7 @@ impl Rig {
         }
     }
 
-    /// Ends everything, and prints violations. Nodes do not hand over: there is nobody to take it.
+    /// Ends everything, and prints violations. Nodes do not hand over: no node is left to take it.
     pub(crate) fn stop(mut self) {
         for node in &mut self.nodes {
             node.process = None;

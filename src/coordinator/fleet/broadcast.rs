@@ -1,7 +1,7 @@
 //! Messages for every node: a user has removed the app, consent was withdrawn.
 //!
 //! They go into the queue of each node that was seen since this process began, alive, dead, or gone for an upgrade: it
-//! reads them when it comes back. A node that nobody here has seen misses them.
+//! reads them when it comes back. A node that was never seen here misses them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;

@@ -69,14 +69,14 @@ impl Machine {
         ids.sort_unstable();
         for (_, id) in ids.into_iter().take(RELEASES_A_TICK) {
             let Some(choice) = self.view.place(&id, false, None) else {
-                return self.nobody_takes(&id);
+                return self.no_node_takes(&id);
             };
             self.view.count_placed(now, &choice.to.node);
             self.release(&id, choice.to);
         }
     }
 
-    fn nobody_takes(&mut self, id: &str) {
+    fn no_node_takes(&mut self, id: &str) {
         let Some(drain) = &mut self.drain else {
             return;
         };

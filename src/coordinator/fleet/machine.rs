@@ -152,14 +152,8 @@ impl Machine {
     /// An event from the own listener, the event WebSocket or the intent log. It is settled by one
     /// [`Output::Settle`] in the end.
     pub fn handle_event(&mut self, now: Instant, event: Incoming) {
-        let event = Event {
-            origin: Origin::Intent(event.number),
-            about: event.about,
-            body: event.body,
-            at: now,
-            repeats: 0,
-            is_counted: false,
-        };
+        let origin = Origin::Intent(event.number);
+        let event = Event::new(now, origin, event.about, event.body);
         match event.about.kind {
             Kind::Local => self.deliver(now, event),
             Kind::Everyone => self.tell_everyone(now, event),

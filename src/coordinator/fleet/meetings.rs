@@ -23,6 +23,20 @@ pub(super) struct Event {
     pub(super) is_counted: bool,
 }
 
+impl Event {
+    /// One that has just come.
+    pub(super) fn new(now: Instant, origin: Origin, about: About, body: Vec<u8>) -> Event {
+        Event {
+            origin,
+            about,
+            body,
+            at: now,
+            repeats: 0,
+            is_counted: false,
+        }
+    }
+}
+
 /// Where an event came from, and what is to be dropped in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {

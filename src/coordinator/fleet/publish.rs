@@ -63,7 +63,7 @@ impl Held {
         }
     }
 
-    /// And goes on asking: nobody tells it who has the record by now.
+    /// And goes on asking: no message says who has the record by now.
     fn ask_while_displaced(&mut self, now: Instant) {
         if self.ask_again.is_none() && self.is_displaced() {
             self.ask_again = Some(now + ASK_DISPLACED);

@@ -123,14 +123,7 @@ impl Machine {
             Some(Message::Event(body)) => match (self.config.read)(&body) {
                 None => self.remove(ticket),
                 Some(about) => {
-                    let event = Event {
-                        origin: Origin::Queue(ticket),
-                        about,
-                        body,
-                        at: now,
-                        repeats: 0,
-                        is_counted: false,
-                    };
+                    let event = Event::new(now, Origin::Queue(ticket), about, body);
                     match event.about.kind {
                         Kind::Local | Kind::Everyone => self.deliver(now, event),
                         _ => self.take_in(now, event),

@@ -253,14 +253,8 @@ impl Machine {
             let ticket = self.issue_ticket(node.to_owned(), entry.id);
             self.waiting += 1;
             if let Some(takeover) = self.takeovers.get_mut(node) {
-                takeover.entries.push(Event {
-                    origin: Origin::Queue(ticket),
-                    about,
-                    body,
-                    at: now,
-                    repeats: 0,
-                    is_counted: false,
-                });
+                let origin = Origin::Queue(ticket);
+                (takeover.entries).push(Event::new(now, origin, about, body));
             }
         }
     }

@@ -29,7 +29,7 @@ fn full_nodes_refuse_nothing() {
     };
     assert!(
         fleet.nodes.iter().map(told).sum::<usize>() > 0,
-        "nobody said so"
+        "no line says so"
     );
     for delivery in fleet.zoom.deliveries() {
         assert!(delivery.is_accepted(), "{delivery:?}");
@@ -42,7 +42,7 @@ fn full_nodes_refuse_nothing() {
     assert_eq!(fleet.end(), Vec::<String>::new());
 }
 
-/// Two nodes with a store whose clock can be set: the program takes the time of its machine from nobody else.
+/// Two nodes with a store whose clock can be set: the program takes the time of its machine from no other source.
 fn with_clock() -> Option<(Fleet, Store, Arc<AtomicI64>)> {
     let ahead = Arc::new(AtomicI64::new(0));
     let own = Arc::clone(&ahead);
@@ -107,7 +107,7 @@ fn a_wrong_clock_is_named() {
 }
 
 #[test]
-fn a_jump_of_the_store_s_clock_kills_nobody() {
+fn a_jump_of_the_store_s_clock_kills_no_node() {
     let Some((fleet, _store, ahead)) = with_clock() else {
         return;
     };

@@ -16,7 +16,7 @@
 //! | a node and the store die together | `store::restarts_with_its_file_and_a_node_dies_with_it` |
 //! | hand-over, upgrade | `leaving::by_hand_over`, `haproxy`: one after the other, and a kill |
 //! | consent is withdrawn | `leaving::withdrawn_consent_deletes_the_files_of_every_node` |
-//! | a clock is wrong | `limits::a_wrong_clock_is_named`, `limits::a_jump_of_the_store_s_clock_kills_nobody` |
+//! | a clock is wrong | `limits::a_wrong_clock_is_named`, `limits::a_jump_of_the_store_s_clock_kills_no_node` |
 //! | all nodes are full | `limits::full_nodes_refuse_nothing` |
 //! | a process stands still | `paused::for_three_and_for_seven_seconds`, `paused::for_thirty_seconds` |
 //! | the store stands still, is slow, forgets its scripts | `store::stands_still` |

@@ -1,4 +1,4 @@
-//! Nothing comes and nothing goes, and nobody is told.
+//! Nothing comes and nothing goes, and no side is told.
 
 use std::time::Duration;
 

@@ -161,7 +161,7 @@ impl Fleet {
         self.balancer.set(at, None);
     }
 
-    /// A node has no network from now on: nothing from it arrives anywhere, nothing comes to it, and nobody is told.
+    /// A node has no network from now on: nothing from it arrives anywhere, nothing comes to it, and no side is told.
     pub(crate) fn cut_off(&self, at: usize) {
         let process = self.nodes[at].server.id();
         self.links().zoom.hold_process(process);

@@ -28,7 +28,7 @@ struct Shared {
 struct Rules {
     /// Where the connections of each listener go.
     targets: Vec<SocketAddr>,
-    /// Nothing passes, in either way, and nobody is told.
+    /// Nothing passes, in either way, and no side is told.
     is_held: bool,
     /// The same for these processes alone, and the local ports of their connections.
     held: Vec<u32>,

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Words for which there is a plainer one: again, everyone who, happen to, repair, most expensive.
-const BANNED_WORDS: [&str; 12] = [
+/// Words for which there is a plainer one: again, everyone who, happen to, repair, most expensive, no node,
+/// a person: who is meant is named.
+const BANNED_WORDS: [&str; 14] = [
     "anew",
     "befall",
     "befalls",
@@ -13,6 +14,8 @@ const BANNED_WORDS: [&str; 12] = [
     "mend",
     "mended",
     "mends",
+    "nobody",
+    "somebody",
     "thence",
     "to be had",
     "wherein",

@@ -6,6 +6,22 @@ use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, cut, deafen, fleet, process, receiver_of, with_meetings, with_stream};
 
+/// Who receives the stream of this number, and has the record: nothing was displaced more than once, and where Zoom
+/// refuses a second connection nothing at all.
+fn settled(world: &mut World, duplicates: Duplicates, n: usize) -> String {
+    let stream = &world.zoom.streams[&format!("s{n}")];
+    let (_, receiver) = stream.conn.clone().expect("received");
+    let most = match duplicates {
+        Duplicates::Displace => 2,
+        Duplicates::Refuse => 1,
+    };
+    let accepted = stream.accepted;
+    assert!(accepted <= most, "s{n} was connected {accepted} times");
+    let record = world.record(&format!("m{n}")).expect("it has a record");
+    assert_eq!(record.owner.node, receiver, "m{n}");
+    receiver
+}
+
 #[test]
 fn flow_e_a_node_that_is_cut_off_drops_nothing() {
     both(|duplicates| {
@@ -18,19 +34,7 @@ fn flow_e_a_node_that_is_cut_off_drops_nothing() {
         world.run(secs(10));
         assert_eq!(world.state_of("b"), NodeState::Sure);
         for n in 0..10 {
-            let stream = &world.zoom.streams[&format!("s{n}")];
-            let (_, receiver) = stream.conn.clone().expect("received");
-            let most = match duplicates {
-                Duplicates::Displace => 2,
-                Duplicates::Refuse => 1,
-            };
-            assert!(
-                stream.accepted <= most,
-                "s{n} was connected {} times",
-                stream.accepted
-            );
-            let record = world.record(&format!("m{n}")).expect("it has a record");
-            assert_eq!(record.owner.node, receiver, "m{n}");
+            settled(&mut world, duplicates, n);
         }
     });
 }
@@ -110,19 +114,7 @@ fn flow_e_a_node_that_was_stopped_yields_what_was_taken() {
         world.resume("a");
         world.run(secs(8));
         for n in 0..6 {
-            let stream = &world.zoom.streams[&format!("s{n}")];
-            let (_, receiver) = stream.conn.clone().expect("received");
-            let most = match duplicates {
-                Duplicates::Displace => 2,
-                Duplicates::Refuse => 1,
-            };
-            assert!(
-                stream.accepted <= most,
-                "s{n} was connected {} times",
-                stream.accepted
-            );
-            let record = world.record(&format!("m{n}")).expect("it has a record");
-            assert_eq!(record.owner.node, receiver, "m{n}");
+            let receiver = settled(&mut world, duplicates, n);
             let other = if receiver == "a" { "b" } else { "a" };
             assert!(
                 world.running(other, &format!("s{n}")).is_none(),

@@ -1,7 +1,7 @@
 //! The flows: (i) draining, (n) one name twice, and what all nodes must hear.
 
 use super::super::*;
-use super::simulation::world::{ms, secs};
+use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, deafen, fleet, process, with_meetings, with_stream};
 
@@ -68,15 +68,21 @@ fn flow_n_a_newcomer_with_a_living_nodes_name_exits() {
     assert_eq!(world.state_of("a"), NodeState::Sure);
 }
 
-#[test]
-fn flow_n_who_wakes_and_finds_its_name_taken_is_doubled() {
-    let (mut world, owner, _) = with_stream(Duplicates::Refuse, &["a", "b"]);
+/// A process that was stopped, wakes and finds its name taken by a twin; its name, and the other node.
+fn doubled() -> (World, String, String) {
+    let (mut world, owner, other) = with_stream(Duplicates::Refuse, &["a", "b"]);
     world.pause(&owner);
     world.start_twin(&owner, "twin");
     world.run(secs(9));
     world.resume(&owner);
     world.run(secs(3));
     assert_eq!(world.state_of(&owner), NodeState::Doubled);
+    (world, owner, other)
+}
+
+#[test]
+fn flow_n_who_wakes_and_finds_its_name_taken_is_doubled() {
+    let (world, _, _) = doubled();
     assert_eq!(world.state_of("twin"), NodeState::Sure);
     assert_eq!(world.zoom.streams["s1"].accepted, 1, "its stream runs on");
 }
@@ -138,13 +144,7 @@ fn flow_i_a_record_taken_back_without_an_answer_is_given_away() {
 
 #[test]
 fn flow_n_a_doubled_process_leaves_the_queue_to_the_one_that_has_its_name() {
-    let (mut world, owner, other) = with_stream(Duplicates::Refuse, &["a", "b"]);
-    world.pause(&owner);
-    world.start_twin(&owner, "twin");
-    world.run(secs(9));
-    world.resume(&owner);
-    world.run(secs(3));
-    assert_eq!(world.state_of(&owner), NodeState::Doubled);
+    let (mut world, owner, other) = doubled();
     // The twin has the meeting: an end that arrives elsewhere reaches it, once.
     world.tell(Kind::MeetingBegins, "m1", "", Some(&other));
     world.run(secs(1));

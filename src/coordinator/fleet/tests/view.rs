@@ -33,7 +33,7 @@ fn view() -> View {
 }
 
 #[test]
-fn a_jump_of_the_stores_clock_kills_nobody() {
+fn a_jump_of_the_stores_clock_kills_no_node() {
     let (mut view, now) = (view(), Instant::now());
     for n in 0..10 {
         let at = now + Duration::from_secs(n);

@@ -233,7 +233,7 @@ impl World {
             );
             if event.run != node.run && !is_outside && !matches!(event.what, Happens::Asked { .. })
             {
-                return self.is_for_nobody(event);
+                return self.is_for_no_node(event);
             }
             let reaches = matches!(event.what, Happens::Asked { .. }) || is_outside;
             if let Some(backlog) = &mut node.backlog

@@ -195,7 +195,7 @@ impl World {
         self.drain_outputs(name);
     }
 
-    pub(super) fn is_for_nobody(&mut self, event: Event) {
+    pub(super) fn is_for_no_node(&mut self, event: Event) {
         if let Happens::Webhook(told, tries) = event.what {
             self.at(self.now + ms(250), "", 0, Happens::Tell(told, tries + 1));
         }
