@@ -2,7 +2,7 @@
 //! the feature `fleet` in both cases.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::harness::redis::Redis;
@@ -31,14 +31,30 @@ fn needs(process: u32) -> Needs {
     }
 }
 
+/// What a server opened. Not what these tests were started with and pass on: what that is depends on who starts them.
 fn files(process: u32) -> Vec<PathBuf> {
     let files = entries(process, "fd").into_iter();
     // One may have been closed since.
-    let links = files.filter_map(|file| fs::read_link(file).ok());
-    // OpenSSL opens it in the process of these tests so that a child inherits it.
-    links
-        .filter(|link| !link.ends_with("ca-certificates.crt"))
-        .collect()
+    let links = files.filter_map(|file| Some((fs::read_link(&file).ok()?, file)));
+    // OpenSSL opens the certificates in the process of these tests so that a child inherits them.
+    let links = links.filter(|(link, _)| !link.ends_with("ca-certificates.crt"));
+    let links = links.filter(|(link, file)| !is_passed_on(file, link));
+    links.map(|(link, _)| link).collect()
+}
+
+/// Whether this process has the same file open under the same number, to be inherited by what it starts.
+fn is_passed_on(file: &Path, link: &Path) -> bool {
+    let number = file.file_name().expect("a number").to_string_lossy();
+    let Ok(about) = fs::read_to_string(format!("/proc/self/fdinfo/{number}")) else {
+        return false;
+    };
+    let flags = about.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    let is_kept_over_exec = flags.is_some_and(|flags| flags & 0o2_000_000 == 0);
+    // Those of input, output and errors are the server's own.
+    let is_standard = ["0", "1", "2"].contains(&&*number);
+    let ours = fs::read_link(format!("/proc/self/fd/{number}"));
+    !is_standard && is_kept_over_exec && ours.is_ok_and(|ours| ours == link)
 }
 
 fn names(process: u32) -> Vec<String> {
