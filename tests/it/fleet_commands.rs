@@ -176,7 +176,7 @@ fn check_tries_the_store_and_compares_with_other_nodes() {
     let report = &ran.stdout;
     for line in [
         "\nat the store of the fleet\n",
-        "\nok    store: redis ",
+        &format!("\nok    store: {} ", redis.product),
         "\nwarn  store: it has neither a file",
         "\nok    scripts: all scripts and commands of a node work\n",
         "\nok    clock: this machine is ",

@@ -200,7 +200,10 @@ fn calls_are_answered_in_any_number() {
     };
     let mut a = Node::start(&reach_of(&redis), "a");
     let facts = a.wait_for_up();
-    assert_eq!((facts.name.as_str(), facts.is_replica), ("redis", false));
+    assert_eq!(
+        (facts.name.as_str(), facts.is_replica),
+        (redis.product, false)
+    );
     let before = Instant::now();
     let beat = a.beat(1);
     let Reply::Beat { sent, rows, .. } = a.ask(beat) else {
@@ -446,6 +449,51 @@ fn a_store_without_memory_refuses_and_is_not_left() {
         counters.opened.load(std::sync::atomic::Ordering::Relaxed),
         1
     );
+}
+
+#[test]
+fn a_server_that_becomes_a_replica_is_left() {
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let mut a = Node::up(&redis, "a");
+    assert_eq!(a.ask(publish("m")), Reply::Ok { epoch: 1 });
+    let mut client = redis.client();
+    client.line(&format!("REPLICAOF 127.0.0.1 {}", free_port()));
+    assert_eq!(a.ask(publish("m")), Reply::Failed);
+    let left = a.wait_for_down();
+    assert!(left.starts_with("READONLY "), "{left}");
+    let refused = a.wait_for_down();
+    assert!(refused.contains("is a replica"), "{refused}");
+    client.line("REPLICAOF NO ONE");
+    a.wait_for_up();
+    assert_eq!(a.ask(publish("m")), Reply::Ok { epoch: 1 });
+}
+
+#[test]
+fn a_store_that_is_too_old_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a connection");
+        let info = "# Server\r\nredis_version:6.0.16\r\n";
+        let info = format!("${}\r\n{info}\r\n", info.len());
+        for (command, reply) in [("PING", "+PONG\r\n"), ("INFO", &info)] {
+            let mut bytes = vec![0; format!("*1\r\n$4\r\n{command}\r\n").len()];
+            socket.read_exact(&mut bytes).expect("a command");
+            assert!(String::from_utf8_lossy(&bytes).contains(command));
+            socket.write_all(reply.as_bytes()).expect("a client");
+        }
+    });
+    let mut a = Node::start(&reach(&format!("redis://{address}"), None), "a");
+    let why = a.wait_for_down();
+    assert_eq!(why, "redis 6.0.16 is too old");
+    let explained = "redis 6.0.16 is too old; Redis 6.2 or later, or Valkey, is needed";
+    assert_eq!(
+        rtmsd::daemon::fleet_store::advice::explained(&why),
+        explained
+    );
+    server.join().expect("no panic");
 }
 
 /// Every call, and the inbox, by a user who may do nothing else.

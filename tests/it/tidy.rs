@@ -354,6 +354,7 @@ const PURE_FILES: &[&str] = &[
     "daemon/fleet_store/command.rs",
     "daemon/fleet_store/decode.rs",
     "daemon/fleet_store/encode.rs",
+    "daemon/fleet_store/advice.rs",
     "daemon/fleet_store/facts.rs",
     "daemon/fleet_store/grant.rs",
     "daemon/fleet_store/names.rs",

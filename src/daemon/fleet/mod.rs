@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use super::fleet_digests::FleetDigests;
 use super::fleet_status::Times;
 use super::fleet_store::Codec;
+use super::fleet_store::advice::explained;
 use super::fleet_store::facts::Facts;
 use super::fleet_store::inbox::Inbox;
 use super::fleet_store::store::{News, Reach, Store};
@@ -330,7 +331,7 @@ impl Daemon {
             }
             FleetNews::Store(News::Down(why)) => fleet.is_down(&why),
             FleetNews::Store(News::Refused(why)) => {
-                log::error!("the fleet's store refuses a call: {why}");
+                log::error!("the fleet's store refuses a call: {}", explained(&why));
             }
             FleetNews::Queue(queued) => {
                 for it in queued {
@@ -434,7 +435,7 @@ impl Daemon {
 impl Fleet {
     fn is_up(&mut self, facts: Facts) {
         for (severity, finding) in facts.findings() {
-            let store = format!("{} {}", facts.name, facts.version);
+            let store = facts.product();
             log::log!(level(severity), "the fleet's store ({store}): {finding}");
         }
         match self.down_since.take() {
@@ -465,7 +466,8 @@ impl Fleet {
             } else {
                 log::Level::Error
             },
-            "the fleet's store cannot be used: {why}; streams run on, and what comes here is received here"
+            "the fleet's store cannot be used: {}; streams run on, and what comes here is received here",
+            explained(why)
         );
     }
 }

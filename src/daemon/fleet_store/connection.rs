@@ -15,6 +15,7 @@ use super::facts::Facts;
 use super::value::Value;
 use super::wire::{Net, Wire};
 use crate::domain::fleet::StoreAddress as Address;
+use crate::domain::secret::Secret;
 use crate::log::app::inherit;
 
 /// How long opening may take: look-up, TCP, TLS, password, scripts.
@@ -70,9 +71,11 @@ impl Connection {
             sha1: HashMap::new(),
         };
         let mut commands = Vec::new();
-        if let Some(password) = &address.password {
+        // A user without a password is never left out: the store would take us for its default user.
+        if address.user.is_some() || address.password.is_some() {
             let user = address.user.as_ref().map(|user| user.clone().into_bytes());
-            let password = password.expose().as_bytes().to_vec();
+            let password = address.password.as_ref().map_or("", Secret::expose);
+            let password = password.as_bytes().to_vec();
             let words = user.into_iter().chain([password]).collect();
             commands.push(Command::plain("AUTH", vec![], words));
         }
@@ -93,11 +96,8 @@ impl Connection {
         let values = connection.exchange(&[info], deadline)?;
         // Some ACL may forbid it; then the store shows what it is by its replies.
         let facts = Facts::read(values[0].str().unwrap_or_default());
-        if facts.is_replica {
-            return Err("READONLY: it is a replica".to_owned());
-        }
-        if facts.is_loading {
-            return Err("LOADING: it is reading its file".to_owned());
+        if let Some(why) = facts.refusal() {
+            return Err(why);
         }
         connection.load(deadline)?;
         Ok((connection, facts))
@@ -211,7 +211,7 @@ fn understood(value: redis::Value) -> Result<Value, Fault> {
         }
         redis::Value::ServerError(error) => {
             let detail = error.details().unwrap_or_default();
-            Value::Error(format!("{} {detail}", error.code()))
+            Value::error(&format!("{} {detail}", error.code()))
         }
         _ => return Err("it does not speak RESP2".to_owned()),
     })

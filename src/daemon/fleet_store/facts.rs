@@ -74,46 +74,68 @@ impl Facts {
         }
     }
 
-    /// What is wrong with such a store, worst first.
-    pub fn findings(&self) -> Vec<(Severity, String)> {
-        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
-        let mut parts = self
-            .version
-            .split('.')
-            .map(|part| part.parse().unwrap_or(0));
-        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-        // Valkey began with 7.2.
-        if !self.version.is_empty() && version < OLDEST {
-            let (major, minor) = OLDEST;
-            let found = &self.version;
-            errors.push(format!(
-                "version {found} is too old: {major}.{minor} is the oldest that works"
-            ));
+    /// Why such a store cannot be used: a node treats it like one that does not answer.
+    pub fn refusal(&self) -> Option<String> {
+        let product = self.product();
+        if self.is_too_old() {
+            return Some(format!("{product} is too old"));
         }
         if self.is_replica {
-            errors.push(
-                "it is a replica and takes no writes: give the address of the primary".to_owned(),
-            );
+            return Some(format!("{product} is a replica, which takes no writes"));
         }
+        let is_loading = self.is_loading;
+        is_loading.then(|| format!("{product} is reading its file, and takes no calls yet"))
+    }
+
+    /// Name and version.
+    pub fn product(&self) -> String {
+        format!("{} {}", self.name, self.version)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Valkey began with 7.2. What tells no version is taken: some services do not.
+    fn is_too_old(&self) -> bool {
+        let parts = self.version.split('.');
+        let mut parts = parts.map(|part| part.parse().unwrap_or(0));
+        let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        !self.version.is_empty() && version < OLDEST
+    }
+
+    /// What is wrong with a store that can be used, worst first.
+    pub fn findings(&self) -> Vec<(Severity, String)> {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         if self.is_cluster {
             errors.push(
-                "it is a cluster: one server is needed, with replicas if you like".to_owned(),
+                "it is part of a cluster, which moves keys to other servers; use one server, with replicas if you like"
+                    .to_owned(),
             );
         }
         if self.maxmemory > 0 && self.eviction != "noeviction" {
             errors.push(format!(
-                "maxmemory-policy is {}: at the limit it removes records of running meetings; noeviction is needed",
+                "maxmemory-policy is {}, with which it removes records of running meetings when it is full; set \
+                 maxmemory-policy noeviction",
                 self.eviction
             ));
         }
-        if !self.has_aof && self.replicas == 0 {
+        if self.version.is_empty() {
             warnings.push(
-                "it has neither a file (appendonly yes) nor a replica: its restart loses what waits in queues"
+                "it does not tell what it is (INFO); see for yourself that it is Redis 6.2 or later, or Valkey, with \
+                 maxmemory-policy noeviction and with a file or a replica"
+                    .to_owned(),
+            );
+        } else if !self.has_aof && self.replicas == 0 {
+            warnings.push(
+                "it has neither a file nor a replica, so its restart loses the webhooks that wait in it; set \
+                 appendonly yes, or give it a replica"
                     .to_owned(),
             );
         }
         if self.maxmemory > 0 && self.used_memory > self.maxmemory / 10 * 9 {
-            warnings.push("more than nine tenths of maxmemory are in use".to_owned());
+            let percent = u128::from(self.used_memory) * 100 / u128::from(self.maxmemory);
+            warnings.push(format!(
+                "{percent} % of its memory is in use, and when it is full it refuses calls; give it more (maxmemory)"
+            ));
         }
         let errors = errors.into_iter().map(|text| (Severity::Error, text));
         errors
@@ -135,12 +157,18 @@ mod tests {
             ("redis", "7.0.15")
         );
         assert_eq!((good.used_memory, good.uptime_s), (1000, 9));
-        assert_eq!(good.findings(), []);
-        let change = |from: &str, to: &str| Facts::read(&info.replace(from, to)).findings();
+        assert_eq!((good.refusal(), good.findings()), (None, Vec::new()));
+        let change = |from: &str, to: &str| Facts::read(&info.replace(from, to));
+        for (from, to, words) in [
+            ("7.0.15", "6.0.16", "redis 6.0.16 is too old"),
+            ("7.0.15", "5.0.14", "redis 5.0.14 is too old"),
+            ("role:master", "role:slave", "replica"),
+            ("loading:0", "loading:1", "reading its file"),
+        ] {
+            let why = change(from, to).refusal().unwrap_or_default();
+            assert!(why.contains(words), "{to}: {why}");
+        }
         for (from, to, severity, words) in [
-            ("7.0.15", "6.0.16", Severity::Error, "6.2"),
-            ("7.0.15", "5.0.14", Severity::Error, "6.2"),
-            ("role:master", "role:slave", Severity::Error, "replica"),
             (
                 "cluster_enabled:0",
                 "cluster_enabled:1",
@@ -160,22 +188,31 @@ mod tests {
                 "neither a file",
             ),
         ] {
-            let found = change(from, to);
+            let facts = change(from, to);
+            let found = facts.findings();
             assert_eq!(found.len(), 1, "{to}: {found:?}");
             assert_eq!(found[0].0, severity, "{to}");
             assert!(found[0].1.contains(words), "{found:?}");
+            assert_eq!(facts.refusal(), None, "{to}");
         }
-        let valkey = change("redis_version", "valkey_version:8.1.4\r\nredis_version");
-        assert_eq!(valkey, []);
+        // Valkey tells a version of Redis, too.
+        for version in ["7.2.4", "8.0.1", "9.1.2", "10.0.0"] {
+            let valkey =
+                format!("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:{version}");
+            let valkey = change("redis_version:7.0.15", &valkey);
+            assert_eq!(valkey.product(), format!("valkey {version}"));
+            assert_eq!((valkey.refusal(), valkey.findings()), (None, Vec::new()));
+        }
     }
 
     #[test]
     fn a_store_that_tells_nothing_is_taken() {
+        let facts = Facts::read("");
+        assert_eq!((facts.refusal(), facts.product().as_str()), (None, "redis"));
+        let found = facts.findings();
         assert!(
-            Facts::read("")
-                .findings()
-                .iter()
-                .all(|(s, _)| *s == Severity::Warn)
+            matches!(found.as_slice(), [(Severity::Warn, text)] if text.contains("(INFO)")),
+            "{found:?}"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The store of the fleet: what its machine asks, as commands of Redis or Valkey.
 //!
 //! Pure and always compiled: the words ([`command`], [`value`]), names of keys ([`names`]), the MAC ([`seal`]),
-//! and both directions of the translation ([`encode`], [`decode`]). So the simulation of the machine and the
+//! both directions of the translation ([`encode`], [`decode`]), and what errors mean ([`advice`]). So the simulation of the machine and the
 //! store that the demo plays pass through the same translation as a real store.
 //!
 //! Behind the cargo feature `fleet`: the threads `store` (`store.rs`) and `store inbox` (`inbox.rs`), and calls
@@ -16,6 +16,7 @@
 //!   the set beforehand. The former owner's next `publish`, or a `claim` that expects it, removes the name.
 //! - A row in `nodes` is `at_ms|boot|JSON`: scripts need the boot, and not every store has a JSON parser.
 
+pub mod advice;
 #[cfg(feature = "fleet")]
 pub(crate) mod backoff;
 pub mod command;

@@ -29,6 +29,16 @@ impl Value {
         Value::Bytes(text.into())
     }
 
+    /// An error. That of a command in a script is shown as the command's own: Redis before 7.0 puts it behind one
+    /// about the script, later ones add the script's name and line.
+    pub fn error(text: &str) -> Value {
+        let of_command = match text.starts_with("ERR Error running script") {
+            true => text.split_once(": -").map(|(_, error)| error),
+            false => text.split_once(" script: ").map(|(error, _)| error),
+        };
+        Value::Error(of_command.unwrap_or(text).to_owned())
+    }
+
     /// The bytes of a string.
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
@@ -63,5 +73,41 @@ impl Value {
         let words = self.array()?;
         let pairs = words.chunks_exact(2);
         Some(pairs.filter_map(|pair| Some((pair[0].bytes()?, pair[1].bytes()?))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_a_script_is_that_of_its_command() {
+        let before =
+            "ERR Error running script (call to f_cc44): @user_script:25: @user_script: 25: ";
+        for (text, expected) in [
+            (
+                format!("{before}-OOM command not allowed when used memory > 'maxmemory'."),
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ),
+            (
+                format!("{before}-READONLY You can't write against a read only replica."),
+                "READONLY You can't write against a read only replica.",
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'. script: 5611b6, on @user_script:15."
+                    .to_owned(),
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ),
+            (
+                "READONLY You can't write: -1".to_owned(),
+                "READONLY You can't write: -1",
+            ),
+            (
+                "ERR Error running script (call to f_cc44): attempt to index nil".to_owned(),
+                "ERR Error running script (call to f_cc44): attempt to index nil",
+            ),
+        ] {
+            assert_eq!(Value::error(&text), Value::Error(expected.to_owned()));
+        }
     }
 }

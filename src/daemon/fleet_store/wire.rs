@@ -67,7 +67,7 @@ impl Wire {
         match place {
             Place::Unix(path) => match connect_unix(path) {
                 Ok(socket) => Ok(Wire::Plain(timed(Socket::Unix(socket)))),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(format!("connect: {error}")),
             },
             Place::Tcp { host, port, is_tls } => {
                 let addresses = net.look_up(host, deadline)?;

@@ -15,6 +15,8 @@ use super::{KilledOnDrop, PATIENCE, TempDir, free_port, report, wait_until};
 /// A server on a port and a Unix socket, in a folder of its own, without files unless told so.
 pub(crate) struct Redis {
     program: String,
+    /// What it calls itself, in small letters.
+    pub(crate) product: &'static str,
     folder: TempDir,
     port: u16,
     options: Vec<String>,
@@ -23,20 +25,34 @@ pub(crate) struct Redis {
 
 impl Redis {
     /// Starts one. `None`, with a line, where it is not installed. `RTMSD_REDIS` names another program, such as
-    /// `valkey-server`, and requires it, as `.ci/run` does.
+    /// `valkey-server` or the path of a Redis 6.2, and requires it, as `.ci/run` does. It must be built with TLS.
     pub(crate) fn start(options: &[&str]) -> Option<Redis> {
         let wanted = std::env::var("RTMSD_REDIS").ok();
         let program = wanted.as_deref().unwrap_or("redis-server");
-        if let Err(error) = Command::new(program).arg("--version").output() {
-            assert_eq!(wanted, None, "{program}: {error}");
-            report("skipped: redis-server is not installed");
-            return None;
-        }
+        let version = match Command::new(program).arg("--version").output() {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(error) => {
+                assert_eq!(wanted, None, "{program}: {error}");
+                report("skipped: redis-server is not installed");
+                return None;
+            }
+        };
+        // Before 7.0 DEBUG is always allowed, and this option stops the server.
+        let allow_debug: &[&str] = match version.contains(" v=6.") {
+            true => &[],
+            false => &["--enable-debug-command", "yes"],
+        };
+        let product = match version.starts_with("Valkey") {
+            true => "valkey",
+            false => "redis",
+        };
+        let options = allow_debug.iter().chain(options);
         let redis = Redis {
             program: program.to_owned(),
+            product,
             folder: TempDir::new(),
             port: free_port(),
-            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            options: options.map(|option| (*option).to_owned()).collect(),
             process: Mutex::new(None),
         };
         redis.run();
@@ -63,7 +79,6 @@ impl Redis {
     pub(crate) fn run(&self) {
         let process = Command::new(&self.program)
             .args(["--port", &self.port.to_string(), "--save", ""])
-            .args(["--enable-debug-command", "yes"])
             .args(["--unixsocket", "redis.sock", "--dir", "."])
             .args(&self.options)
             .current_dir(self.folder.path())

@@ -1,6 +1,6 @@
 //! What the thread `store` does: it opens the connection, sends what was asked, and gives each call its reply.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use crate::domain::fleet::StoreAddress as Address;
 
 /// Most calls in one write.
 const BATCH_MAX: usize = 128;
+/// Most refusals of a connection that are told.
+const REFUSALS_MAX: usize = 16;
 /// How often changed tails are sent.
 const TAILS_EVERY: Duration = Duration::from_secs(1);
 /// How often the digests of settings are sent, which the store keeps for a day.
@@ -32,8 +34,8 @@ pub(super) struct Work {
     backoff: Backoff,
     /// Why there is no connection, if that was told.
     said: Option<Fault>,
-    /// The last refusal that was told.
-    refused: Option<Fault>,
+    /// The refusals that were told since the connection was opened.
+    refused: BTreeSet<Fault>,
     /// Asked while a connection is being opened.
     waiting: VecDeque<Asked>,
     tails_at: Instant,
@@ -67,7 +69,7 @@ impl Work {
             link: Link::Closed(Instant::now()),
             backoff: Backoff::new(reach.seed),
             said: None,
-            refused: None,
+            refused: BTreeSet::new(),
             waiting: VecDeque::new(),
             tails_at: Instant::now(),
             settings_at: Instant::now(),
@@ -151,7 +153,8 @@ impl Work {
                     self.link = Link::Open(connection);
                     self.is_all = true;
                     self.tails_at = Instant::now();
-                    (self.said, self.refused) = (None, None);
+                    self.said = None;
+                    self.refused.clear();
                     (self.on_news)(News::Up(facts));
                 }
                 Some(Err(fault)) => {
@@ -284,8 +287,9 @@ impl Work {
                     self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                     if is_of_no_use(error) {
                         lost = Some(error.to_owned());
-                    } else if self.refused.as_deref() != Some(error) {
-                        self.refused = Some(error.to_owned());
+                    } else if self.refused.len() < REFUSALS_MAX
+                        && self.refused.insert(error.to_owned())
+                    {
                         (self.on_news)(News::Refused(error.to_owned()));
                     }
                     self.settle(item, None);
