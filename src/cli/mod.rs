@@ -347,10 +347,12 @@ fn check_online(path: Option<&Path>, app: Option<&str>) -> u8 {
             ..process(settings)
         };
         let zoom = zoom.max(check::events::run(&loaded.config, ours, &mut io::stdout()));
-        let zoom = match settings.fleet {
-            Some(_) => {
+        #[cfg(feature = "fleet")]
+        let zoom = match &settings.fleet {
+            Some(fleet) => {
                 print("\nat the store of the fleet\n");
-                zoom.max(fleet::check::run(&loaded.config, &mut io::stdout()))
+                let code = fleet::check::run(&loaded.config, fleet, &mut io::stdout());
+                zoom.max(code)
             }
             None => zoom,
         };

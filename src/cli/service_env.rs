@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
-use super::check::machine::{CheckLevel, Finding, limits};
+use super::check::machine::limits;
+use super::check::report::{CheckLevel, Finding};
 use crate::cli::exit;
 use crate::config::Sources;
 use crate::daemon::OnExit;

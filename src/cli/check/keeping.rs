@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::count;
-use super::machine::{CheckLevel, Finding};
+use super::report::{CheckLevel, Finding};
 use crate::cli::exit::Failure;
 use crate::cli::prune;
 use crate::daemon::Settings;

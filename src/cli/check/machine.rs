@@ -12,6 +12,7 @@ use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::count;
+use super::report::{CheckLevel, Finding};
 use crate::admin::ListenAddress;
 use crate::cli::exit;
 use crate::cli::service_env;
@@ -31,30 +32,6 @@ const DAYS_MIN: i32 = 14;
 const CLOCK_MS_MIN: u64 = 1_767_225_600_000;
 /// Enough for an hour of all media, a few times over.
 const FREE_BYTES_MIN: u64 = 1 << 30;
-
-/// The level of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CheckLevel {
-    Fine,
-    Warn,
-    /// With the exit code.
-    Fault(u8),
-}
-
-/// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    pub(crate) level: CheckLevel,
-    pub(crate) what: &'static str,
-    pub(crate) text: String,
-}
-
-impl Finding {
-    pub(crate) fn new(level: CheckLevel, what: &'static str, text: impl Into<String>) -> Finding {
-        let text = text.into();
-        Finding { level, what, text }
-    }
-}
 
 const NOT_USABLE: CheckLevel = CheckLevel::Fault(exit::NO_PERMISSION);
 const WRONG: CheckLevel = CheckLevel::Fault(exit::CONFIG);

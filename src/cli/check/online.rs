@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::report::Report;
 use crate::admin::control_socket;
 use crate::cli::exit;
 use crate::state::seal::StateKeys;
@@ -91,157 +92,148 @@ pub fn run(
     media: &[&str],
     out: &mut impl Write,
 ) -> u8 {
-    let mut report = Report { out, exit_code: 0 };
-    // If the reader is gone the report is lost, but the exit code is still right.
-    let _ = report.check(app, process, user, media);
-    let _ = report.out.flush();
-    report.exit_code
+    let mut report = Report::new(out);
+    check(&mut report, app, process, user, media);
+    report.end()
 }
 
-struct Report<'a, W> {
-    out: &'a mut W,
-    exit_code: u8,
+fn check(
+    report: &mut Report<impl Write>,
+    app: &App,
+    process: Process,
+    user: TokenUser,
+    media: &[&str],
+) {
+    let used_by = match user {
+        TokenUser::Server(_) => "; the running server uses it and was asked",
+        _ => "",
+    };
+    let found = match user {
+        TokenUser::Server(found) => Ok(found),
+        TokenUser::Own(state) => look(app.clone(), Process { state, ..process }),
+        // Without a token, API and clock can still be checked.
+        TokenUser::Unused(why) => {
+            report.warn("token", &format!("not used: {why}"));
+            return check_without_token(report, app, process, media);
+        }
+        TokenUser::Failed(fault) => {
+            failed(report, "token", &fault);
+            return check_without_token(report, app, process, media);
+        }
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return failed(report, "settings", &(&error).into()),
+    };
+    match &found.token {
+        Ok(Some(token)) => {
+            let text = describe(&app.rest.credentials, token);
+            report.fine("token", &format!("{text}{used_by}"));
+            check_scopes(report, app, token, media);
+        }
+        Ok(None) => report.fine(
+            "token",
+            "none configured, so streams must be started by Zoom's auto-start or by a client",
+        ),
+        Err(failure) => failed(report, "token", failure),
+    }
+    check_grants(report, &found.grants);
+    let has_token = matches!(found.token, Ok(Some(_)));
+    check_api(report, app, &found.api, has_token);
+    remember(report, app, media)
 }
 
-impl<W: Write> Report<'_, W> {
-    fn check(
-        &mut self,
-        app: &App,
-        process: Process,
-        user: TokenUser,
-        media: &[&str],
-    ) -> io::Result<()> {
-        let used_by = match user {
-            TokenUser::Server(_) => "; the running server uses it and was asked",
-            _ => "",
-        };
-        let found = match user {
-            TokenUser::Server(found) => Ok(found),
-            TokenUser::Own(state) => look(app.clone(), Process { state, ..process }),
-            // Without a token, API and clock can still be checked.
-            TokenUser::Unused(why) => {
-                self.warn("token", &format!("not used: {why}"))?;
-                return self.check_without_token(app, process, media);
-            }
-            TokenUser::Failed(fault) => {
-                self.failure("token", &fault)?;
-                return self.check_without_token(app, process, media);
-            }
-        };
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => return self.failure("settings", &(&error).into()),
-        };
-        match &found.token {
-            Ok(Some(token)) => {
-                let text = describe(&app.rest.credentials, token);
-                self.fine("token", &format!("{text}{used_by}"))?;
-                self.check_scopes(app, token, media)?;
-            }
-            Ok(None) => self.fine(
-                "token",
-                "none configured, so streams must be started by Zoom's auto-start or by a client",
-            )?,
-            Err(failure) => self.failure("token", failure)?,
-        }
-        self.check_grants(&found.grants)?;
-        let has_token = matches!(found.token, Ok(Some(_)));
-        self.check_api(app, &found.api, has_token)?;
-        self.remember(app, media)
+fn check_without_token(
+    report: &mut Report<impl Write>,
+    app: &App,
+    process: Process,
+    media: &[&str],
+) {
+    let mut without = app.clone();
+    without.rest.credentials = RestCredentials::None;
+    match look(without, process) {
+        Ok(found) => check_api(report, app, &found.api, false),
+        Err(error) => return failed(report, "settings", &(&error).into()),
     }
+    remember(report, app, media)
+}
 
-    fn check_without_token(
-        &mut self,
-        app: &App,
-        process: Process,
-        media: &[&str],
-    ) -> io::Result<()> {
-        let mut without = app.clone();
-        without.rest.credentials = RestCredentials::None;
-        match look(without, process) {
-            Ok(found) => self.check_api(app, &found.api, false)?,
-            Err(error) => return self.failure("settings", &(&error).into()),
+fn check_api(
+    report: &mut Report<impl Write>,
+    app: &App,
+    api: &Result<ProbeResult, CheckFailure>,
+    has_token: bool,
+) {
+    match api {
+        Ok(reached) => {
+            let and = match has_token {
+                true => " and accepts the token",
+                false => "",
+            };
+            let url = &app.rest.api_url;
+            let ms = reached.round_trip.as_millis();
+            report.fine("api", &format!("{url} answered in {ms} ms{and}"));
+            check_clock(report, reached)
         }
-        self.remember(app, media)
+        Err(failure) => failed(report, "api", failure),
     }
+}
 
-    fn check_api(
-        &mut self,
-        app: &App,
-        api: &Result<ProbeResult, CheckFailure>,
-        has_token: bool,
-    ) -> io::Result<()> {
-        match api {
-            Ok(reached) => {
-                let and = match has_token {
-                    true => " and accepts the token",
-                    false => "",
-                };
-                let url = &app.rest.api_url;
-                let ms = reached.round_trip.as_millis();
-                self.fine("api", &format!("{url} answered in {ms} ms{and}"))?;
-                self.check_clock(reached)
+/// With several grants the token is that of one of them.
+fn check_grants(report: &mut Report<impl Write>, grants: &[GrantStatus]) {
+    if grants.len() < 2 {
+        return;
+    }
+    for grant in grants {
+        let name = format!("account {} user {}", grant.account_id, grant.user_id);
+        match grant.state.remedy() {
+            None => report.fine("grant", &format!("{name}: works, as far as is known")),
+            Some(remedy) => {
+                let state = grant.state.name().replace('_', " ");
+                report.warn("grant", &format!("{name}: {state}; {remedy}"));
             }
-            Err(failure) => self.failure("api", failure),
         }
     }
+}
 
-    /// With several grants the token is that of one of them.
-    fn check_grants(&mut self, grants: &[GrantStatus]) -> io::Result<()> {
-        if grants.len() < 2 {
-            return Ok(());
-        }
-        for grant in grants {
-            let name = format!("account {} user {}", grant.account_id, grant.user_id);
-            match grant.state.remedy() {
-                None => self.fine("grant", &format!("{name}: works, as far as is known"))?,
-                Some(remedy) => {
-                    let state = grant.state.name().replace('_', " ");
-                    self.warn("grant", &format!("{name}: {state}; {remedy}"))?;
-                }
-            }
-        }
-        Ok(())
+fn check_scopes(report: &mut Report<impl Write>, app: &App, token: &TokenFacts, media: &[&str]) {
+    if token.scopes.is_empty() {
+        return report.warn("scopes", "zoom does not report the scopes of this token");
     }
-
-    fn check_scopes(&mut self, app: &App, token: &TokenFacts, media: &[&str]) -> io::Result<()> {
-        if token.scopes.is_empty() {
-            return self.warn("scopes", "zoom does not report the scopes of this token");
-        }
-        self.fine("scopes", &token.scopes.join(" "))?;
-        if has(&token.scopes, CONTROL_SCOPE) {
-            self.fine(
-                "control",
-                &format!("{CONTROL_SCOPE} is there, streams can be started"),
-            )?;
-        } else {
-            self.fault(
-                "control",
-                77,
-                &format!(
-                    "found no {CONTROL_SCOPE} (or with :admin), expected it to start and stop streams; \
+    report.fine("scopes", &token.scopes.join(" "));
+    if has(&token.scopes, CONTROL_SCOPE) {
+        report.fine(
+            "control",
+            &format!("{CONTROL_SCOPE} is there, streams can be started"),
+        );
+    } else {
+        report.fault(
+            "control",
+            77,
+            &format!(
+                "found no {CONTROL_SCOPE} (or with :admin), expected it to start and stop streams; \
                      add it to the app in the Marketplace and authorize the app again"
-                ),
-            )?;
-        }
-        let wanted = media_scopes(media);
-        if !is_streaming_app(app) {
-            // An app that only makes the calls does not show what the receiving app may receive.
-            return self.fine(
-                "media",
-                &format!(
-                    "unknown with this token, because another app receives the streams; \
+            ),
+        );
+    }
+    let wanted = media_scopes(media);
+    if !is_streaming_app(app) {
+        // An app that only makes the calls does not show what the receiving app may receive.
+        return report.fine(
+            "media",
+            &format!(
+                "unknown with this token, because another app receives the streams; \
                      check in the Marketplace that app {} has {}",
-                    app.credentials.id,
-                    wanted.join(" ")
-                ),
-            );
-        }
-        for scope in wanted {
-            if has(&token.scopes, &scope) {
-                self.fine("media", &format!("{scope} is there"))?;
-            } else {
-                self.fault(
+                app.credentials.id,
+                wanted.join(" ")
+            ),
+        );
+    }
+    for scope in wanted {
+        if has(&token.scopes, &scope) {
+            report.fine("media", &format!("{scope} is there"));
+        } else {
+            report.fault(
                     "media",
                     77,
                     &format!(
@@ -249,40 +241,38 @@ impl<W: Write> Report<'_, W> {
                          add it to the app in the Marketplace and authorize the app again",
                         media.join(",")
                     ),
-                )?;
-            }
+                );
         }
-        Ok(())
     }
+}
 
-    fn check_clock(&mut self, reached: &ProbeResult) -> io::Result<()> {
-        let Some(ahead_ms) = reached.clock_ahead_ms else {
-            return self.warn("clock", "zoom's answer had no date to compare with");
-        };
-        let text = format!(
-            "this machine is {:.1} s {} zoom",
-            ahead_ms.unsigned_abs() as f64 / 1000.0,
-            if ahead_ms < 0 { "behind" } else { "ahead of" }
-        );
-        match ahead_ms.abs() {
-            CLOCK_FAULT_MS.. => self.fault(
+fn check_clock(report: &mut Report<impl Write>, reached: &ProbeResult) {
+    let Some(ahead_ms) = reached.clock_ahead_ms else {
+        return report.warn("clock", "zoom's answer had no date to compare with");
+    };
+    let text = format!(
+        "this machine is {:.1} s {} zoom",
+        ahead_ms.unsigned_abs() as f64 / 1000.0,
+        if ahead_ms < 0 { "behind" } else { "ahead of" }
+    );
+    match ahead_ms.abs() {
+            CLOCK_FAULT_MS.. => report.fault(
                 "clock",
                 78,
                 &format!("{text}, expected less than 60 s, or webhooks are refused as forged; set the clock (timedatectl set-ntp true)"),
             ),
-            CLOCK_WARN_MS.. => self.warn("clock", &format!("{text}; set the clock (timedatectl set-ntp true)")),
-            _ => self.fine("clock", &text),
+            CLOCK_WARN_MS.. => report.warn("clock", &format!("{text}; set the clock (timedatectl set-ntp true)")),
+            _ => report.fine("clock", &text),
         }
-    }
+}
 
-    /// Prints what no token shows.
-    fn remember(&mut self, app: &App, media: &[&str]) -> io::Result<()> {
-        writeln!(
-            self.out,
-            "\nA stream starts only if all of this is true at Zoom too, which rtmsd cannot check:"
-        )?;
-        let scopes = media_scopes(media).join(" ");
-        for line in [
+/// Prints what no token shows.
+fn remember(report: &mut Report<impl Write>, app: &App, media: &[&str]) {
+    report.line(
+        "\nA stream starts only if all of this is true at Zoom too, which rtmsd cannot check:",
+    );
+    let scopes = media_scopes(media).join(" ");
+    for line in [
             format!("the app {} is a General app with Realtime Media Streams, and has the scopes {scopes}", app.credentials.id),
             "the app subscribes to the events meeting.rtms_started, meeting.rtms_stopped, meeting.rtms_interrupted \
              (and to meeting.started and meeting.ended for starts by REST), with the scopes rtms:read:rtms_started, …_stopped, …_interrupted"
@@ -301,30 +291,13 @@ impl<W: Write> Report<'_, W> {
              (else the handshake fails with status 3, or the stream stops with reason 18)"
                 .to_owned(),
         ] {
-            writeln!(self.out, "  - {line}")?;
+            report.line(&format!("  - {line}"));
         }
-        Ok(())
-    }
-
-    fn fine(&mut self, what: &str, text: &str) -> io::Result<()> {
-        writeln!(self.out, "ok    {what}: {text}")
-    }
-
-    fn warn(&mut self, what: &str, text: &str) -> io::Result<()> {
-        writeln!(self.out, "warn  {what}: {text}")
-    }
-
-    fn fault(&mut self, what: &str, exit_code: u8, text: &str) -> io::Result<()> {
-        // The codes grow with what has to be fixed first: reachability, permission, configuration.
-        self.exit_code = self.exit_code.max(exit_code);
-        writeln!(self.out, "fault {what}: {text}")
-    }
-
-    fn failure(&mut self, what: &str, failure: &CheckFailure) -> io::Result<()> {
-        self.fault(what, failure.exit_code, &failure.text)
-    }
 }
 
+fn failed(report: &mut Report<impl Write>, what: &str, failure: &CheckFailure) {
+    report.fault(what, failure.exit_code, &failure.text)
+}
 /// The results of a client of this process.
 fn look(app: App, process: Process) -> Result<OnlineCheck, Error> {
     Ok(Api::new(app, process)?.check_online())

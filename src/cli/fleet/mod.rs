@@ -3,9 +3,12 @@
 //! Both read the store themselves, so they work on any machine with the configuration, also when every node is
 //! down.
 
+#[cfg(feature = "fleet")]
 pub(crate) mod check;
 mod read;
 mod table;
+#[cfg(feature = "fleet")]
+mod trial;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

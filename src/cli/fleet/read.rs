@@ -32,6 +32,7 @@ mod of_store {
     use crate::coordinator::fleet::call::{Boot, Member};
     use crate::coordinator::fleet::record::Phase;
     use crate::daemon::fleet_store::Codec;
+    use crate::daemon::fleet_store::advice::explained;
     use crate::daemon::fleet_store::direct::Direct;
     use crate::daemon::fleet_store::store::Reach;
     use crate::daemon::fleet_store::survey::Survey;
@@ -70,9 +71,9 @@ mod of_store {
                 }
             };
             let survey = Survey::take(&mut direct, now_ms)
-                .map_err(|fault| format!("{}: {fault}", self.fleet.store))?;
+                .map_err(|fault| format!("{}: {}", self.fleet.store, explained(&fault)))?;
             let facts = direct.facts();
-            let store = format!("{} {} at {}", facts.name, facts.version, self.fleet.store);
+            let store = format!("{} at {}", facts.product(), self.fleet.store);
             self.direct = Some(direct);
             Ok(page(&self.fleet.name, store, &survey))
         }
@@ -100,7 +101,8 @@ mod of_store {
             tls,
             seed: 0,
         };
-        Direct::open(&reach, codec).map_err(|fault| format!("{}: {fault}", fleet.store))
+        Direct::open(&reach, codec)
+            .map_err(|fault| format!("{}: {}", fleet.store, explained(&fault)))
     }
 
     /// What is shown of it.
