@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::admin::ListenAddress;
+#[cfg(feature = "fleet")]
 use crate::daemon::OnExit;
 use crate::domain::app::RestCredentials;
+#[cfg(feature = "fleet")]
 use crate::domain::fleet::{FleetSettings, StoreAddress};
 use crate::gate::TlsFiles;
 use crate::protocol::events::EventSelection;
@@ -724,7 +726,7 @@ fn endpoints_of_http_push() {
     );
 }
 
-/// The apps of `/d`, above these lines of `rtms.conf`.
+#[cfg(feature = "fleet")]
 fn fleet(lines: &str) -> FleetSettings {
     let config = config(&format!(
         "RTMS_FLEET=rediss://rtmsd@store\nRTMS_STATE=/s\n{lines}"

@@ -8,8 +8,23 @@ use serde::Serialize;
 use super::table::Table;
 use super::{Coordinator, ENTRIES_MAX, ENTRY_BYTES_MAX, Now, RETAIN_ENDED, SWEEP_EVERY};
 
+/// A full table forgets one in so many of its entries.
+const FORGOTTEN_SHARE: usize = 20;
+
 fn has_room<V: Serialize>(table: &Table<V>) -> bool {
     table.len() < ENTRIES_MAX && table.bytes() < ENTRY_BYTES_MAX
+}
+
+/// Those to forget at once: looking for the oldest takes time proportional to the table, so not for each new entry.
+fn oldest(mut over: Vec<(u64, &String)>, table_len: usize) -> Vec<String> {
+    let count = (table_len / FORGOTTEN_SHARE).max(1).min(over.len());
+    if count < over.len() {
+        over.select_nth_unstable(count);
+    }
+    over.iter()
+        .take(count)
+        .map(|(_, id)| (*id).clone())
+        .collect()
 }
 
 impl Coordinator {
@@ -18,7 +33,7 @@ impl Coordinator {
             return true;
         }
         while !has_room(&self.meetings) {
-            if !self.forget_oldest_meeting() {
+            if !self.forget_oldest_meetings() {
                 return false;
             }
         }
@@ -27,31 +42,31 @@ impl Coordinator {
 
     pub(super) fn has_room_for_stream(&mut self) -> bool {
         while !has_room(&self.streams) {
-            if !self.forget_oldest_stream() {
+            if !self.forget_oldest_streams() {
                 return false;
             }
         }
         true
     }
 
-    fn forget_oldest_meeting(&mut self) -> bool {
-        let oldest = self
-            .meetings
+    /// Whether there was one to forget.
+    fn forget_oldest_meetings(&mut self) -> bool {
+        let meetings = self.meetings.iter();
+        let over = meetings.filter(|(_, meeting)| !meeting.is_live() || meeting.is_yielded);
+        let over = over.map(|(uuid, meeting)| (meeting.touched_ms, uuid));
+        let oldest = oldest(over.collect(), self.meetings.len());
+        oldest
             .iter()
-            .filter(|(_, meeting)| !meeting.is_live() || meeting.is_yielded)
-            .min_by_key(|(_, meeting)| meeting.touched_ms)
-            .map(|(uuid, _)| uuid.clone());
-        oldest.is_some_and(|uuid| self.meetings.remove(&uuid).is_some())
+            .for_each(|uuid| drop(self.meetings.remove(uuid)));
+        !oldest.is_empty()
     }
 
-    fn forget_oldest_stream(&mut self) -> bool {
-        let oldest = self
-            .streams
-            .iter()
-            .filter_map(|(id, entry)| Some((entry.ended_ms?, id)))
-            .min()
-            .map(|(_, id)| id.clone());
-        oldest.is_some_and(|id| self.streams.remove(&id).is_some())
+    fn forget_oldest_streams(&mut self) -> bool {
+        let streams = self.streams.iter();
+        let over = streams.filter_map(|(id, entry)| Some((entry.ended_ms?, id)));
+        let oldest = oldest(over.collect(), self.streams.len());
+        oldest.iter().for_each(|id| drop(self.streams.remove(id)));
+        !oldest.is_empty()
     }
 
     /// Removes entries that ended longer ago than Zoom repeats webhooks.

@@ -39,6 +39,7 @@ pub(crate) mod gaps;
 mod phase;
 pub(crate) mod rest_calls;
 mod resume;
+mod streams;
 mod table;
 pub mod transfer;
 pub(crate) mod webhooks;
@@ -63,8 +64,8 @@ use crate::protocol::codes::StopReason;
 use entry::{MeetingEntry, StreamEntry};
 use gaps::EventsSeen;
 use phase::Phase;
+use streams::Streams;
 use table::Table;
-use transfer::ByMeeting;
 
 /// A started webhook older than this can no longer be connected to. Zoom waits 60 s and repeats a
 /// webhook after 300 s at the earliest; the rest allows for a wrong clock.
@@ -257,10 +258,7 @@ pub struct Coordinator {
     #[serde(skip, default = "Settings::nothing")]
     settings: Settings,
     meetings: Table<MeetingEntry>,
-    streams: Table<StreamEntry>,
-    /// In a fleet; `None` without one.
-    #[serde(skip)]
-    by_meeting: Option<ByMeeting>,
+    streams: Streams,
     /// Incremented with each change that is saved, also across restarts.
     #[serde(default)]
     version: u64,
@@ -311,8 +309,7 @@ impl Coordinator {
         Coordinator {
             settings,
             meetings: Table::new(),
-            streams: Table::new(),
-            by_meeting: None,
+            streams: Streams::new(),
             version: 0,
             roots: Vec::new(),
             events: EventsSeen::default(),
@@ -431,12 +428,12 @@ impl Coordinator {
 
     /// Whether a stream of the meeting runs.
     fn has_stream(&self, uuid: &str) -> bool {
-        let mut active = self.streams.values().filter(|entry| entry.is_active());
-        active.any(|entry| entry.started.id == uuid)
+        let mut streams = self.streams.of_meeting(uuid);
+        streams.any(|(_, entry)| entry.is_active())
     }
 
     fn knows_stream_of(&self, uuid: &str) -> bool {
-        self.streams.values().any(|entry| entry.started.id == uuid)
+        self.streams.of_meeting(uuid).next().is_some()
     }
 
     /// The running streams, and what their files say about them.

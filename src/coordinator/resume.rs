@@ -39,8 +39,11 @@ impl Coordinator {
 
     /// The same for one meeting, which is this node's, also if it was about to be handed over.
     pub fn resume_meeting(&mut self, now: Now, uuid: &str) -> Vec<Action> {
-        let streams = self.entries_of(uuid).filter(|(_, entry)| is_left(entry));
-        let streams: Vec<String> = streams.map(|(id, _)| id.clone()).collect();
+        let streams = self
+            .streams
+            .of_meeting(uuid)
+            .filter(|(_, entry)| is_left(entry));
+        let streams: Vec<String> = streams.map(|(id, _)| id.to_owned()).collect();
         if let Some(meeting) = self.meetings.get_mut(uuid) {
             self.is_changed |= std::mem::take(&mut meeting.is_yielded);
         }

@@ -48,11 +48,6 @@ impl<V: Serialize> Table<V> {
             .unwrap_or_default()
     }
 
-    /// The keys that [`take_watched`](Table::take_watched) will return.
-    pub(super) fn watched(&self) -> impl Iterator<Item = &String> {
-        self.watched.iter().flatten()
-    }
-
     fn note(&mut self, key: &str) {
         if !self.changed.contains(key) {
             self.changed.insert(key.to_owned());

@@ -929,8 +929,12 @@ fn memory_is_bounded_and_running_streams_stay() {
         w.webhook(T0 + 1, ZoomEventKind::StreamStopped(stop));
         w.webhook(T0 + 1, ZoomEventKind::MeetingEnded(life(&format!("m{n}"))));
     }
-    assert_eq!(w.coordinator.streams.len(), ENTRIES_MAX);
-    assert!(w.coordinator.meetings.len() <= ENTRIES_MAX);
+    // A full table forgets a part of what is over, the oldest, at once.
+    let bounds = ENTRIES_MAX - ENTRIES_MAX / 20..=ENTRIES_MAX;
+    assert!(bounds.contains(&w.coordinator.streams.len()));
+    assert!(bounds.contains(&w.coordinator.meetings.len()));
+    let last = format!("x{}", ENTRIES_MAX + 99);
+    assert!(w.coordinator.streams.contains_key(&last));
     assert_eq!(w.coordinator.active().count(), 1);
     assert!(w.coordinator.meetings.contains_key(UUID));
 }

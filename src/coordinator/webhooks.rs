@@ -290,6 +290,10 @@ impl Coordinator {
         if ts <= entry.newest_ms || entry.stopped_ms.is_some_and(|stopped| ts <= stopped) {
             return;
         }
+        self.streams.set_meeting(&stream_id, &started.id);
+        let Some(entry) = self.streams.get_mut(&stream_id) else {
+            return;
+        };
         entry.newest_ms = ts;
         entry.started = started;
         self.is_changed = true;
@@ -403,8 +407,12 @@ impl Coordinator {
         self.is_changed = true;
         // A stop that did not name the meeting may have come first.
         if entry.started.id.is_empty() {
-            entry.started.id = event.id.unwrap_or_default();
+            let meeting = event.id.unwrap_or_default();
+            self.streams.set_meeting(&stream_id, &meeting);
         }
+        let Some(entry) = self.streams.get_mut(&stream_id) else {
+            return;
+        };
         if is_withdrawal {
             entry.is_revoked = true;
             entry.stop_reason = event.stop_reason;
@@ -431,8 +439,8 @@ impl Coordinator {
             self.after_stop(now, &stream_id, reason);
         } else if !self
             .streams
-            .values()
-            .any(|stream| stream.started.id == uuid && stream.newest_ms > ts)
+            .of_meeting(&uuid)
+            .any(|(_, stream)| stream.newest_ms > ts)
         {
             // Its socket said so before, without a timestamp: an older start was announced meanwhile.
             self.meeting_after_stop(now, &stream_id, reason);

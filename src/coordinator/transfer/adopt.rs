@@ -69,11 +69,11 @@ impl Coordinator {
         }
         self.set_epoch(uuid, epoch);
         // Those that have left and ended since.
-        let is_gone = |(id, entry): &(&String, &StreamEntry)| {
+        let is_gone = |(id, entry): &(&str, &StreamEntry)| {
             entry.leaving.is_some() && !entry.is_active() && !streams.contains_key(*id)
         };
-        let gone: Vec<String> = (self.entries_of(uuid).filter(is_gone))
-            .map(|(id, _)| id.clone())
+        let gone: Vec<String> = (self.streams.of_meeting(uuid).filter(is_gone))
+            .map(|(id, _)| id.to_owned())
             .collect();
         for stream_id in gone {
             if let Some(entry) = self.streams.get_mut(&stream_id) {

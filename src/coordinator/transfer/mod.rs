@@ -14,7 +14,6 @@
 //! here. Only what Zoom announces to this node after that makes it this node's again.
 
 mod adopt;
-mod by_meeting;
 mod told;
 
 #[cfg(test)]
@@ -23,8 +22,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-
-pub(super) use by_meeting::ByMeeting;
 
 use super::entry::{Leaving, MeetingEntry, StreamEntry};
 use super::{Action, Coordinator, Now};
@@ -82,9 +79,11 @@ impl Coordinator {
 
     /// One of them; `None` if it is over, another's, or unknown.
     pub fn live_meeting(&self, uuid: &str) -> Option<LiveMeeting> {
-        let own = self.entries_of(uuid).filter(|(_, entry)| entry.is_open());
-        let mut streams: Vec<String> = own.map(|(id, _)| id.clone()).collect();
-        streams.sort_unstable();
+        let own = self
+            .streams
+            .of_meeting(uuid)
+            .filter(|(_, entry)| entry.is_open());
+        let streams: Vec<String> = own.map(|(id, _)| id.to_owned()).collect();
         let is_live = !streams.is_empty() || self.meetings.get(uuid).is_some_and(is_own);
         is_live.then(|| LiveMeeting {
             id: uuid.to_owned(),
@@ -102,23 +101,13 @@ impl Coordinator {
     pub fn watch(&mut self) {
         self.meetings.watch();
         self.streams.watch();
-        let mut by_meeting = ByMeeting::default();
-        for (stream_id, entry) in self.streams.iter() {
-            let uuid = Some(entry.started.id.as_str()).filter(|id| !id.is_empty());
-            by_meeting.note(stream_id, uuid);
-        }
-        self.by_meeting = Some(by_meeting);
     }
 
     /// The meetings that may have changed since the last call, or a stream of which may have.
     pub fn changed_meetings(&mut self) -> BTreeSet<String> {
         let mut changed: BTreeSet<String> = self.meetings.take_watched().into_iter().collect();
         for stream_id in self.streams.take_watched() {
-            let uuid = self.meeting_of(&stream_id).map(str::to_owned);
-            if let Some(by_meeting) = &mut self.by_meeting {
-                by_meeting.note(&stream_id, uuid.as_deref());
-            }
-            changed.extend(uuid);
+            changed.extend(self.meeting_of(&stream_id).map(str::to_owned));
         }
         changed
     }
@@ -127,7 +116,8 @@ impl Coordinator {
     /// state gives the same bytes.
     pub fn export(&self, uuid: &str) -> Option<Vec<u8>> {
         let (mut streams, mut ended): (Vec<_>, Vec<_>) = self
-            .entries_of(uuid)
+            .streams
+            .of_meeting(uuid)
             .partition(|(_, entry)| entry.is_active() || entry.is_open() || entry.is_revoked);
         ended.sort_by_key(|(id, entry)| (std::cmp::Reverse(entry.ended_ms), *id));
         ended.truncate(ENDED_MAX);
@@ -246,10 +236,11 @@ impl Coordinator {
     /// The streams of a meeting that run here or have been released.
     fn streams_of(&self, uuid: &str) -> Vec<String> {
         let has_any = |entry: &StreamEntry| entry.is_active() || entry.leaving.is_some();
-        let own = self.entries_of(uuid).filter(|(_, entry)| has_any(entry));
-        let mut own: Vec<String> = own.map(|(id, _)| id.clone()).collect();
-        own.sort_unstable();
-        own
+        let own = self
+            .streams
+            .of_meeting(uuid)
+            .filter(|(_, entry)| has_any(entry));
+        own.map(|(id, _)| id.to_owned()).collect()
     }
 
     fn let_go(&mut self, stream_id: &str, leaving: Leaving, heir: Option<&str>) {
@@ -276,7 +267,7 @@ fn is_own(meeting: &MeetingEntry) -> bool {
 }
 
 /// A stream that was handed over is running, for who goes on with it. Of one that is over its stamps are needed.
-fn exported<'a>((stream_id, entry): (&'a String, &StreamEntry)) -> (&'a str, StreamEntry) {
+fn exported<'a>((stream_id, entry): (&'a str, &StreamEntry)) -> (&'a str, StreamEntry) {
     let mut entry = entry.clone();
     if entry.leaving.take().is_some() {
         entry.ended_ms = None;
