@@ -15,6 +15,10 @@ const WARM: Duration = Duration::from_secs(300);
 const REMEMBERED: u64 = 20_000;
 /// Seconds between two phrases of a stream.
 const PAUSE: u64 = 10;
+/// What goes up and down meanwhile, as the intent log between two snapshots, is compared by its largest value in two
+/// such times, at the beginning and at the end.
+const WINDOW: Duration = Duration::from_secs(300);
+const SAMPLED_EVERY: Duration = Duration::from_secs(10);
 
 /// `RTMSD_BENCH_STREAMS` (2,000) live at the same time, each for `RTMSD_BENCH_LIFE` (60) seconds, for
 /// `RTMSD_BENCH_SECONDS` (an hour) in all.
@@ -27,7 +31,7 @@ pub(crate) fn churn(table: &Table) {
     let mut churn = Churn::default();
     let every = life / u32::try_from(streams).expect("some thousands");
     let began = Instant::now();
-    let (mut next, mut first) = (began, None::<Standing>);
+    let (mut next, mut samples) = (began, Vec::<(Instant, Standing)>::new());
     while began.elapsed() < whole {
         let now = Instant::now();
         while next <= now {
@@ -37,18 +41,20 @@ pub(crate) fn churn(table: &Table) {
         }
         churn.end_those_over(now);
         let is_full = churn.begun >= streams + REMEMBERED && began.elapsed() >= WARM;
-        if first.is_none() && (is_full || began.elapsed() >= whole / 4) {
-            first = Some(server.standing());
+        let is_due = match samples.last() {
+            None => is_full || began.elapsed() >= whole / 4,
+            Some((last, _)) => last.elapsed() >= SAMPLED_EVERY,
+        };
+        if is_due {
+            samples.push((now, server.standing()));
         }
         std::thread::park_timeout(every.min(Duration::from_millis(20)));
     }
-    // With as many streams as at the first comparison.
-    let last = server.standing();
     let peak = server.usage().peak_mib;
     churn.end_all();
     let sent = churn.sent;
     let lines = received(sent, MINUTE, || phrases_in(&server.out));
-    let first = first.expect("it is over by now");
+    let (first, last) = windows(&samples);
     table.row("churn: streams at a time", streams as f64, 0, Goal::None);
     table.row("churn: streams in all", churn.begun as f64, 0, Goal::None);
     table.row("churn: never ready", churn.never as f64, 0, Goal::Most(0.0));
@@ -73,6 +79,21 @@ pub(crate) fn churn(table: &Table) {
     pair("state, KiB", 0, first.state_kib, last.state_kib, 64.0);
     table.row("churn: peak RSS, MiB", peak, 1, Goal::None);
     finish(server, zoom, &[]);
+}
+
+/// The largest values at the beginning and at the end.
+fn windows(samples: &[(Instant, Standing)]) -> (Standing, Standing) {
+    let at = |sample: Option<&(Instant, Standing)>| sample.expect("a quarter is over").0;
+    let (from, to) = (at(samples.first()), at(samples.last()));
+    let window = WINDOW.min((to - from) / 3);
+    let largest = |is_in: &dyn Fn(Instant) -> bool| {
+        let within = samples.iter().filter(|(at, _)| is_in(*at));
+        within.fold(Standing::default(), |most, (_, it)| most.max(it))
+    };
+    (
+        largest(&|at| at <= from + window),
+        largest(&|at| at + window >= to),
+    )
 }
 
 #[derive(Default)]

@@ -38,6 +38,20 @@ pub(crate) struct Standing {
     pub(crate) state_kib: f64,
 }
 
+impl Standing {
+    /// Of each value the larger one.
+    pub(crate) fn max(self, other: &Standing) -> Standing {
+        Standing {
+            rss_mib: self.rss_mib.max(other.rss_mib),
+            anonymous_mib: self.anonymous_mib.max(other.anonymous_mib),
+            proportional_mib: self.proportional_mib.max(other.proportional_mib),
+            threads: self.threads.max(other.threads),
+            descriptors: self.descriptors.max(other.descriptors),
+            state_kib: self.state_kib.max(other.state_kib),
+        }
+    }
+}
+
 impl Usage {
     /// Time and wake-ups since then; memory is the current value.
     pub(crate) fn since(&self, before: &Usage) -> Usage {

@@ -31,7 +31,8 @@ pub fn open(state: &Path, keys: &StateKeys) -> io::Result<Secret> {
     // A file that is empty or torn is replaced.
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(state.join(NAME))?;
-    let sealed = keys.seal(NAME, format!("{token}\n").as_bytes());
+    let line = format!("{token}\n");
+    let sealed = keys.seal(NAME, line.as_bytes());
     file.write_all(&sealed.map_err(io::Error::other)?)?;
     file.sync_data()?;
     Ok(Secret::new(token))

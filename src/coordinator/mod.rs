@@ -88,6 +88,11 @@ pub const ENTRIES_MAX: usize = 20_000;
 /// the maximum file size that a restart reads.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 
+/// A snapshot is written into a block of this size: one of more than 32 MiB is a mapping of its own for glibc, and
+/// goes back to the system when it is freed. Of smaller ones it keeps as much as the largest for later. What is not
+/// written to costs no memory.
+const SNAPSHOT_ROOM: usize = 33 << 20;
+
 /// Maximum REST starts of one meeting after stops with a restart reason.
 pub const RESTARTS_MAX: u32 = 5;
 
@@ -330,7 +335,11 @@ impl Coordinator {
 
     /// The whole state for a restart.
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        let mut json = Vec::with_capacity(SNAPSHOT_ROOM);
+        match serde_json::to_writer(&mut json, self) {
+            Ok(()) => json,
+            Err(_) => Vec::new(),
+        }
     }
 
     /// The changes since the last call, as JSON for [`Coordinator::apply_changes`]; its size is

@@ -7,6 +7,7 @@
 
 mod hkdf;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -120,9 +121,9 @@ impl StateKeys {
     ///
     /// # Errors
     /// There are no random numbers.
-    pub fn seal(&self, name: &str, plain: &[u8]) -> Result<Vec<u8>, SealFault> {
+    pub fn seal<'a>(&self, name: &str, plain: &'a [u8]) -> Result<Cow<'a, [u8]>, SealFault> {
         let Some(key) = self.0.first() else {
-            return Ok(plain.to_vec());
+            return Ok(Cow::Borrowed(plain));
         };
         let mut salt = [0; SALT_BYTES];
         openssl::rand::rand_bytes(&mut salt).map_err(|_| SealFault::NoRandom)?;
@@ -137,7 +138,7 @@ impl StateKeys {
         let text = encrypt_aead(cipher, &cipher_key, Some(&NONCE), &further, plain, &mut tag);
         sealed.extend(text.map_err(|_| SealFault::Damaged)?);
         sealed.extend_from_slice(&tag);
-        Ok(sealed)
+        Ok(Cow::Owned(sealed))
     }
 
     /// What is in a file of that name, sealed or plain.
@@ -176,12 +177,16 @@ impl StateKeys {
     }
 
     /// The body of a line of the file of that name, without line breaks.
-    pub(super) fn seal_line(&self, name: &str, body: &[u8]) -> Result<Vec<u8>, SealFault> {
+    pub(super) fn seal_line<'a>(
+        &self,
+        name: &str,
+        body: &'a [u8],
+    ) -> Result<Cow<'a, [u8]>, SealFault> {
         if self.is_empty() || body.is_empty() {
-            return Ok(body.to_vec());
+            return Ok(Cow::Borrowed(body));
         }
         let sealed = STANDARD_NO_PAD.encode(self.seal(name, body)?);
-        Ok([LINE_PREFIX, sealed.as_bytes()].concat())
+        Ok(Cow::Owned([LINE_PREFIX, sealed.as_bytes()].concat()))
     }
 
     /// As [`StateKeys::is_stale`], for the body of a line.
@@ -227,6 +232,7 @@ mod tests {
     fn what_is_sealed_is_opened_by_the_same_key_alone() {
         let one = keys(&[1]);
         let sealed = one.seal("a.json", b"a secret").expect("random numbers");
+        let sealed = sealed.into_owned();
         assert!(!String::from_utf8_lossy(&sealed).contains("secret"));
         assert_ne!(
             one.seal("a.json", b"a secret").expect("random numbers"),
@@ -249,7 +255,7 @@ mod tests {
     #[test]
     fn every_changed_byte_is_noticed() {
         let one = keys(&[1]);
-        let sealed = one.seal("a", b"text").expect("random numbers");
+        let sealed = one.seal("a", b"text").expect("random numbers").into_owned();
         for place in MAGIC.len()..sealed.len() {
             let mut changed = sealed.clone();
             changed[place] ^= 1;

@@ -107,6 +107,7 @@ pub(crate) fn tls_files(folder: &Path, name: &str) -> TlsFiles {
 }
 
 /// A certificate with this name and its key in two files, and the authority that signed it in a third.
+#[cfg(feature = "fleet")]
 pub(crate) fn signed_files(folder: &Path, name: &str) -> (TlsFiles, PathBuf) {
     let (authority_key, own_key) = (key(), key());
     let authority = certificate(&format!("authority of {name}"), &authority_key, None, 30);

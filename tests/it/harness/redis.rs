@@ -65,11 +65,13 @@ impl Redis {
     }
 
     /// Its port of loopback.
+    #[cfg(feature = "fleet")]
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// Kills it, and waits until it is gone.
+    #[cfg(feature = "fleet")]
     pub(crate) fn kill(&self) {
         *self.process.lock().expect("no panic before") = None;
         let _ = std::fs::remove_file(self.socket());

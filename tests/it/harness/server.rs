@@ -40,6 +40,7 @@ impl Server {
     }
 
     /// Whether the process is there; it may stand still.
+    #[cfg(feature = "fleet")]
     pub(crate) fn is_running(&self) -> bool {
         std::fs::metadata(format!("/proc/{}/exe", self.id())).is_ok()
     }
