@@ -11,8 +11,11 @@ use crate::source::events::State;
 /// The event WebSocket, in `/streams`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
-    /// `connected`, `connecting`, `refused` or `displaced`.
+    /// `connected`, `connecting`, `refused`, `displaced`, or `elsewhere`: another node of the fleet is to have it.
     pub state: String,
+    /// The node that has the connection while this one is `elsewhere`, if one is known to have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// When Zoom was heard last on the present connection, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_ms: Option<u64>,
@@ -44,6 +47,10 @@ impl Events {
         let snapshot = shared.snapshot();
         Some(Events {
             state: snapshot.state.name().to_owned(),
+            node: match (snapshot.state, &status.fleet) {
+                (State::Elsewhere, Some(fleet)) => fleet.events_node.clone(),
+                _ => None,
+            },
             heard_ms: snapshot.heard_ms,
             missing_since_ms: snapshot.deaf_since_ms,
             missed: status.events_gap.map(|gap| Missed {
@@ -51,14 +58,26 @@ impl Events {
                 until_ms: gap.until_ms,
             }),
             trouble: Some(shared.trouble())
-                .filter(|text| !text.is_empty() && snapshot.state != State::Connected),
+                .filter(|text| !text.is_empty() && snapshot.state.is_fault()),
             accepted: shared.counters.accepted.load(Relaxed),
         })
+    }
+
+    /// Another node of the fleet is to have the connection.
+    pub fn is_elsewhere(&self) -> bool {
+        self.state == State::Elsewhere.name()
     }
 
     /// One line for people.
     pub fn line(&self) -> String {
         let mut text = format!("events {}", self.state);
+        if self.is_elsewhere() {
+            let node = self.node.as_deref();
+            text += &node.map_or_else(
+                || ": another node of the fleet is to connect, and none has yet".to_owned(),
+                |node| format!(": they come to node {node}"),
+            );
+        }
         if let Some(since) = self.missing_since_ms {
             text += &format!(
                 "; what happens is missed since {}",
@@ -81,9 +100,9 @@ impl Events {
 
 /// Why the server should get no work, if events come by the WebSocket alone and it is not connected.
 pub(super) fn unready_reason(status: &StatusSnapshot) -> Option<String> {
-    let events = Events::from_status(status)?;
-    let is_deaf = events.state != State::Connected.name() && status.has_only_events;
-    is_deaf.then(|| events.line())
+    let is_fault = status.events.as_ref()?.snapshot().state.is_fault();
+    let events = Events::from_status(status).filter(|_| is_fault && status.has_only_events)?;
+    Some(events.line())
 }
 
 /// A further line of `/readyz`, if there is something to say.

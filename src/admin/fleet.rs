@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::fleet_status::FleetStatus;
+use crate::daemon::fleet_status::{FleetStatus, SeenRow};
 
 /// A node is dead after this silence, in seconds; what the store shows counts alone here.
 const DEAD_S: u64 = 5;
@@ -53,6 +53,12 @@ pub struct NodeLine {
     pub admin: String,
     /// Keys whose values differ from those of most nodes.
     pub differs: Vec<String>,
+    /// The subscription of its event WebSocket, in few letters: nodes that have the same share one connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<String>,
+    /// Whether it has the event WebSocket's connection.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_events: bool,
 }
 
 /// A stream.
@@ -70,6 +76,12 @@ pub struct StreamLine {
     pub phase: String,
     /// Seconds since its owner wrote the record.
     pub age_s: u64,
+}
+
+/// Whether a node has the event WebSocket's connection.
+pub fn has_events(seen: &SeenRow) -> bool {
+    let events = seen.row.events.as_ref();
+    seen.age.as_secs() < DEAD_S && events.is_some_and(|events| events.is_connected)
 }
 
 /// The state of a node that is seen from outside.
@@ -100,6 +112,8 @@ impl FleetPage {
                 streams: seen.row.streams,
                 capacity: seen.row.capacity,
                 admin: seen.row.admin.clone(),
+                events: (seen.row.events.as_ref()).map(|events| events.subscription.clone()),
+                has_events: has_events(seen),
                 differs: match own.is_some_and(|own| own.row.must != seen.row.must) {
                     true => vec!["secrets or tokens".to_owned()],
                     false => Vec::new(),

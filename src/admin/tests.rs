@@ -401,6 +401,7 @@ fn of_a_fleet_there_are_metrics_only_with_one() {
         down_for: None,
         is_minority: false,
         rows: Vec::new(),
+        events_node: None,
         differing: 0,
         meetings: 1,
         streams: vec![stream],

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Daemon, Error, Event, Settings, inbox, now};
+use crate::domain::turn::Turn;
 use crate::net::dial::Dialer;
 use crate::source::events::{self, EventsSource, SourceReport, Token, TokenFailure, Tokens};
 use crate::state::intents::IntentLog;
@@ -45,9 +46,18 @@ impl Tokens for ApiTokens {
     }
 }
 
+/// Whose turn it is at the start: a fleet says when it is ours.
+pub(super) fn first_turn(has_fleet: bool) -> Turn {
+    match has_fleet {
+        true => Turn::Anothers,
+        false => Turn::Ours,
+    }
+}
+
 /// Starts the thread, if the settings have an address.
 pub(super) fn start(
     settings: &Settings,
+    turn: Turn,
     api: &Arc<Api>,
     dialer: &Dialer,
     sender: &inbox::Sender<Event>,
@@ -66,6 +76,7 @@ pub(super) fn start(
     let tokens = Arc::new(ApiTokens(Arc::clone(api)));
     Ok(Some(EventsSource::start(
         server,
+        turn,
         events.heartbeat,
         tokens,
         process,
@@ -108,6 +119,7 @@ impl Daemon {
                 let intents = self.snapshot.as_ref().map(super::Snapshot::log);
                 let started = start(
                     &self.settings,
+                    first_turn(self.fleet.is_some()),
                     &self.api,
                     &self.dialer,
                     &self.sender,

@@ -12,6 +12,8 @@
     )
 )]
 
+use sha2::{Digest, Sha256};
+
 use super::Settings;
 use crate::domain::app::RestCredentials;
 use crate::domain::hmac_sha256::hmac_sha256;
@@ -32,6 +34,9 @@ pub struct FleetDigests {
     /// The digest of each setting, by its key: 8 digits.
     pub settings: Vec<(&'static str, String)>,
 }
+
+/// Nodes with different subscriptions each have a connection, and one that is away receives nothing.
+const EVENTS_KEY: &str = "ZOOM_EVENTS_URL";
 
 /// Which keys nodes must have alike; the others only should be.
 const MUST: [&str; 10] = [
@@ -89,6 +94,20 @@ fn digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn subscription(settings: &Settings) -> Option<&str> {
+    let events = settings.zoom_events.as_ref();
+    events.map(|events| events.url.subscription())
+}
+
+/// The subscription of the event WebSocket in few letters, for a node's row: the nodes that have it share one
+/// connection, whatever secrets they have. `None` without one.
+pub fn events_digest(settings: &Settings) -> Option<String> {
+    let id = subscription(settings)?;
+    let digest =
+        Sha256::digest([FORM, b"\0", EVENTS_KEY.as_bytes(), b"\0", id.as_bytes()].concat());
+    Some(digits(&digest[..4]))
+}
+
 /// Whether a setting is one that nodes must have alike.
 pub fn is_must(key: &str) -> bool {
     MUST.contains(&key)
@@ -121,6 +140,7 @@ fn values(settings: &Settings) -> Vec<(&'static str, String)> {
         ("RTMS_MEDIA", settings.media.to_string()),
         ("RTMS_EVENTS", settings.events.to_string()),
         ("RTMS_ALLOWED_HOSTS", settings.allowed_hosts.to_string()),
+        (EVENTS_KEY, text(subscription(settings))),
         ("RTMS_ON_REVOKED", settings.on_revoked.name().to_owned()),
         (
             "RTMS_ON_DEAUTHORIZED",
@@ -291,7 +311,7 @@ mod tests {
         let all = hmac_sha256(b"", &[all.join("\n").as_bytes()]);
         assert_eq!(
             (digests.must.as_str(), digits(&all[..4]).as_str()),
-            ("f33b8a0b714cc1f4", "343b858b")
+            ("f33b8a0b714cc1f4", "add167db")
         );
     }
 }

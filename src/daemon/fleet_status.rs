@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::coordinator::fleet::call::SeenRow;
+pub use crate::coordinator::fleet::call::SeenRow;
 pub use crate::coordinator::fleet::{Counts, Took};
 use crate::domain::histogram::Histogram;
 
@@ -24,6 +24,8 @@ pub struct FleetStatus {
     pub is_minority: bool,
     /// The rows, as the last beat showed them, and how old they are by now.
     pub rows: Vec<SeenRow>,
+    /// The node that has the connection of this node's event WebSocket, if one is known to have it.
+    pub events_node: Option<String>,
     /// Living nodes whose settings must be as ours and are not.
     pub differing: u64,
     /// Meetings that this node holds.

@@ -201,7 +201,8 @@ impl Daemon {
             sender.clone(),
         );
         let intents = snapshot.as_ref().map(Snapshot::log);
-        let events = events::start(&settings, &api, &dialer, &sender, intents)?;
+        let turn = events::first_turn(fleet.is_some());
+        let events = events::start(&settings, turn, &api, &dialer, &sender, intents)?;
         Ok(Daemon {
             settings,
             inbox,

@@ -196,7 +196,7 @@ impl Daemon {
                 .is_some_and(|disk| disk.counters().progress.hung_for().is_some()),
             events_down: (self.events.as_ref())
                 .map(|events| events.shared().snapshot().state)
-                .filter(|state| *state != State::Connected)
+                .filter(|state| state.is_fault())
                 .map(State::name),
         };
         self.ingress.request_turn();

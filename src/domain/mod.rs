@@ -27,6 +27,7 @@ pub(crate) mod split_mix;
 pub mod stream_info;
 pub mod text;
 pub mod time;
+pub mod turn;
 pub mod waits;
 pub mod zoom_event;
 

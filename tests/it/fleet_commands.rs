@@ -42,6 +42,7 @@ impl Node {
             is_draining: false,
             admin: String::new(),
             since_ms: 1,
+            events: None,
         };
         let reply = self.call(&Call::Beat {
             row,

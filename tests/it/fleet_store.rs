@@ -134,6 +134,7 @@ impl Node {
             is_draining: false,
             admin: String::new(),
             since_ms: 0,
+            events: None,
         };
         Call::Beat {
             row,

@@ -1,8 +1,8 @@
 //! `rtmsd check --online`: by which way events come, whether the subscription answers, and where the
 //! redirect of `rtmsd authorize` leads.
 //!
-//! Zoom serves one connection for each subscription. So while a server runs, this does not connect: the
-//! server says what it sees.
+//! Zoom serves one connection for each subscription. So while a server runs here, or a node of the fleet has the
+//! connection, this does not connect: the server, or the store, says what it sees.
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -14,9 +14,11 @@ use crate::admin::streams::Streams;
 use crate::cli::admin_client;
 use crate::cli::authorize::loopback_address;
 use crate::cli::exit;
+use crate::cli::fleet;
 use crate::config::Config;
 use crate::daemon::events::ApiTokens;
 use crate::domain::app::RestCredentials;
+use crate::domain::turn::Turn;
 use crate::inbox::inbox;
 use crate::net::dial::Dialer;
 use crate::net::resolve::Resolver;
@@ -68,9 +70,17 @@ fn report(
     };
     writeln!(out, "ok    events: they come by {way}")?;
     if let Some(events) = &config.daemon.zoom_events {
-        let found = match is_served(config) {
-            true => ask_server(config),
-            false => connect(config, events, process),
+        let found = match (is_served(config), fleet::events_node(config)) {
+            (_, Ok(Some(node))) => Ok(format!("node {node} of the fleet has the connection")),
+            (true, _) => ask_server(config),
+            (false, Ok(None)) => connect(config, events, process),
+            (false, Err(why)) => {
+                let text = format!(
+                    "not tried: a node of the fleet may have the connection, and a second one would take it away; the \
+                     store does not say which: {why}"
+                );
+                Err((0, text))
+            }
         };
         match found {
             Ok(text) => writeln!(out, "ok    subscription: {text}")?,
@@ -132,7 +142,7 @@ fn ask_server(config: &Config) -> Result<String, (u8, String)> {
         admin_client::ask(&address, "/streams", None, token, ASK_MAX).map_err(|_| quiet())?;
     let streams: Streams = serde_json::from_str(&answer.text).map_err(|_| quiet())?;
     let events = streams.events.ok_or_else(quiet)?;
-    match events.state == State::Connected.name() {
+    match events.state == State::Connected.name() || events.is_elsewhere() {
         true => Ok(format!("the running server says: {}", events.line())),
         false => Err((
             exit::UNAVAILABLE,
@@ -170,7 +180,7 @@ fn connect(
         intents: None,
     };
     let begun = Instant::now();
-    let source = EventsSource::start(url, events.heartbeat, tokens, process)
+    let source = EventsSource::start(url, Turn::Ours, events.heartbeat, tokens, process)
         .map_err(|error| unreachable(error.to_string()))?;
     let state = loop {
         let state = source.shared().snapshot().state;

@@ -19,6 +19,7 @@ use super::status::{over_the_last, terminal};
 use crate::admin::fleet::FleetPage;
 use crate::config::Config;
 use read::Reader;
+pub(crate) use read::events_node;
 
 /// Time limit for a node's answer, which takes milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

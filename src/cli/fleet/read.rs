@@ -2,9 +2,25 @@
 
 use crate::admin::fleet::FleetPage;
 use crate::config::Config;
+use crate::daemon::fleet_digests::events_digest;
 
 #[cfg(feature = "fleet")]
 pub(super) use of_store::Reader;
+
+/// The node of the fleet that has the connection of this configuration's event WebSocket; `None` without one, or
+/// without a fleet.
+///
+/// # Errors
+/// The store cannot be read.
+pub(crate) fn events_node(config: &Config) -> Result<Option<String>, String> {
+    let Some(mut reader) = Reader::new(config) else {
+        return Ok(None);
+    };
+    let digest = events_digest(&config.daemon);
+    let nodes = reader.read()?.nodes.into_iter();
+    let mut nodes = nodes.filter(|node| node.has_events && node.events == digest);
+    Ok(nodes.next().map(|node| node.name))
+}
 
 /// A binary without the feature reads no store.
 #[cfg(not(feature = "fleet"))]
@@ -27,7 +43,7 @@ mod of_store {
     use std::sync::Arc;
 
     use super::{Config, FleetPage};
-    use crate::admin::fleet::{NodeLine, StreamLine, differing, state_of};
+    use crate::admin::fleet::{NodeLine, StreamLine, differing, has_events, state_of};
     use crate::clock::now_ms;
     use crate::coordinator::fleet::call::{Boot, Member};
     use crate::coordinator::fleet::record::Phase;
@@ -123,6 +139,11 @@ mod of_store {
                 streams: row.streams,
                 capacity: row.capacity,
                 admin: row.admin.clone(),
+                has_events: has_events(seen),
+                events: row
+                    .events
+                    .as_ref()
+                    .map(|events| events.subscription.clone()),
                 differs: differing.get(&seen.node).cloned().unwrap_or_default(),
             }
         });

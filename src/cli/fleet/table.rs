@@ -46,6 +46,11 @@ fn head(page: &FleetPage) -> Vec<String> {
         let streams = count(page.to_delete as usize, "stream");
         text += &format!("; files of {streams} wait to be deleted");
     }
+    let having = page.nodes.iter().filter(|node| node.has_events);
+    let having: Vec<String> = having.map(|node| printable(&node.name)).collect();
+    if !having.is_empty() {
+        text += &format!("; the event WebSocket is at {}", having.join(", "));
+    }
     let store = printable(&page.store);
     let second = match page.source.as_str() {
         "store" => format!("by the store, {store}"),
@@ -144,6 +149,7 @@ mod tests {
             nodes: vec![
                 NodeLine {
                     admin: "http://10.0.0.1:9464".to_owned(),
+                    has_events: true,
                     ..node("a", "sure", 2)
                 },
                 NodeLine {
@@ -169,7 +175,7 @@ mod tests {
     #[test]
     fn nodes_and_streams_are_listed() {
         let expected = "\
-fleet default: 1 node, 3 streams, 1 DEAD; files of 1 stream wait to be deleted
+fleet default: 1 node, 3 streams, 1 DEAD; files of 1 stream wait to be deleted; the event WebSocket is at a
 by the store, redis 7.0.15 at rediss://store:6379/0
 
 NODE  STATE  SEEN   VERSION  STREAMS  QUEUE  ADMIN                 DIFFERS

@@ -79,6 +79,7 @@ fn try_all(direct: &mut Direct) -> Result<(), String> {
         is_draining: false,
         admin: String::new(),
         since_ms: 0,
+        events: None,
     };
     let beat = Call::Beat {
         row,

@@ -183,6 +183,7 @@ impl Machine {
             is_draining: self.drain.is_some(),
             admin: config.admin.clone(),
             since_ms: config.since_ms,
+            events: self.events.row(),
         }
     }
 
@@ -275,6 +276,7 @@ impl Machine {
         self.permit();
         self.tell_of_others();
         self.touch_old(now);
+        self.decide_events(now, before.as_ref());
         self.store_is_up(now);
     }
 
@@ -430,6 +432,7 @@ impl Machine {
                 );
                 self.log(Severity::Error, text);
             }
+            self.decide_events(now, None);
             return self.store_is_up(now);
         }
         let is_same = |known: &SeenRow| known.row.boot == other.row.boot;
@@ -465,6 +468,7 @@ impl Machine {
              here; nothing is taken over or handed over until it answers"
                 .to_owned(),
         );
+        self.decide_events(now, None);
         self.store_went_down(now);
     }
 }

@@ -59,6 +59,17 @@ pub struct Row {
     pub admin: String,
     /// When the process began, Unix milliseconds by its own clock.
     pub since_ms: u64,
+    /// Its event WebSocket; `None` without one.
+    pub events: Option<EventsRow>,
+}
+
+/// What a node says of its event WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventsRow {
+    /// Which subscription, in few letters.
+    pub subscription: String,
+    /// It has the connection.
+    pub is_connected: bool,
 }
 
 /// A row, as the store sees it.

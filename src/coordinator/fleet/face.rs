@@ -6,6 +6,7 @@ use super::call::{Boot, Call, Member, Tail};
 use super::counts::Took;
 use super::record::StreamPhase;
 use crate::domain::severity::Severity;
+use crate::domain::turn::Turn;
 use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 
 /// What this process is.
@@ -27,6 +28,8 @@ pub struct Config {
     pub admin: String,
     /// When the process began, Unix milliseconds.
     pub since_ms: u64,
+    /// The subscription of the event WebSocket, in few letters; `None` without one.
+    pub events: Option<String>,
     /// Reads an event that lay in a queue; `None` if it cannot be read.
     pub read: fn(&[u8]) -> Option<About>,
 }
@@ -218,6 +221,15 @@ pub enum Output {
     /// The store has lost what was written to it: what this process put there beside its meetings is to be put
     /// there again.
     RolledBack,
+    /// Whose turn it is to have the event WebSocket: when that changes, and now and then while another node has it.
+    Events {
+        /// Whose.
+        turn: Turn,
+        /// Another node has the connection now.
+        replaces: bool,
+        /// How long ago another node had it last, if one is known to have had it.
+        elsewhere: Option<Duration>,
+    },
     /// This took so long: for metrics.
     Took(Took, Duration),
     /// Log a line.

@@ -38,6 +38,7 @@ impl Machine {
             is_gone: false,
         });
         self.drop_takeovers();
+        self.decide_events(now, None);
         self.beat_soon(now);
     }
 

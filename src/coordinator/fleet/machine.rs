@@ -7,6 +7,7 @@ use super::beat::Beats;
 use super::broadcast::Broadcast;
 use super::call::{Call, Message, Reply, Tail};
 use super::counts::Counts;
+use super::events::Events;
 use super::face::{
     CallId, Config, Incoming, Kind, Left, MeetingState, NodeState, Output, StreamState,
 };
@@ -51,6 +52,7 @@ pub struct Machine {
     pub(super) losses: Losses,
     pub(super) drain: Option<Drain>,
     pub(super) counts: Counts,
+    pub(super) events: Events,
     /// Events that wait, of all kinds.
     pub(super) waiting: usize,
     /// Whether the limit was told.
@@ -95,6 +97,7 @@ impl Machine {
     /// served until the machine says so.
     pub fn new(now: Instant, config: Config, left: Vec<Left>) -> Machine {
         let view = View::new(config.me.clone(), config.layout, config.must.clone());
+        let events = Events::new(config.events.clone());
         let mut machine = Machine {
             beats: Beats::new(now),
             view,
@@ -109,6 +112,7 @@ impl Machine {
             losses: Losses::default(),
             drain: None,
             counts: Counts::default(),
+            events,
             waiting: 0,
             is_full_told: false,
             calls: BTreeMap::new(),

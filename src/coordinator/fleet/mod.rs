@@ -47,6 +47,7 @@
 //! | a planned stop | `handover` |
 //! | giving a meeting, or a stream of it, to another node | `release` |
 //! | messages for all nodes | `broadcast` |
+//! | which node has the event WebSocket | `events` |
 //! | what is counted, for metrics | `counts` |
 //!
 //! # What is simpler than it could be, and what that costs
@@ -80,6 +81,7 @@ mod beat;
 mod broadcast;
 pub mod call;
 pub mod counts;
+mod events;
 pub mod face;
 mod find;
 mod guard;
@@ -98,7 +100,9 @@ mod takeover;
 mod view;
 
 pub use beat::UNSURE;
-pub use call::{Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row, SeenRow, Tail};
+pub use call::{
+    Boot, Call, Claimable, EventsRow, Member, Message, Queued, Reply, Routed, Row, SeenRow, Tail,
+};
 pub use counts::{Counts, Took};
 pub use face::{
     About, Adoption, CallId, Config, Exit, Incoming, Kind, Left, MeetingState, NodeState, Output,

@@ -228,10 +228,8 @@ impl View {
 
     /// Whether we are the one who takes this from a dead node before all others.
     pub(super) fn is_first(&self, key: &str) -> bool {
-        let first = (self.candidates(true))
-            .filter(|row| self.load(row) < TAKEOVER_LOAD)
-            .max_by_key(|row| weight(key, &row.node));
-        first.is_some_and(|row| self.is_me(row))
+        let able = (self.candidates(true)).filter(|row| self.load(row) < TAKEOVER_LOAD);
+        first(key, able).is_some_and(|row| self.is_me(row))
     }
 
     /// Whether there is room for one more stream of a dead node.
@@ -268,6 +266,11 @@ impl View {
         let placed = self.placed.iter().filter(|(_, node)| *node == row.node);
         (f64::from(streams) + placed.count() as f64) / f64::from(capacity.max(1))
     }
+}
+
+/// The node that rendezvous hashing puts first.
+pub(super) fn first<'a>(key: &str, rows: impl Iterator<Item = &'a SeenRow>) -> Option<&'a SeenRow> {
+    rows.max_by_key(|row| weight(key, &row.node))
 }
 
 /// Rendezvous hashing: each node has a weight for each key, the same in all processes and versions.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::Fleet;
+use crate::clock::now_ms;
 use crate::coordinator::Action;
 use crate::coordinator::fleet::{About, Adoption, Call, CallId, Exit, NodeState, Output, Reply};
 use crate::daemon::actions::log_level;
@@ -89,6 +90,20 @@ impl Daemon {
                 stream_id,
                 withdrawal,
             } => self.discard(ticket, stream_id, &withdrawal),
+            Output::Events {
+                turn,
+                replaces,
+                elsewhere,
+            } => {
+                if let Some(ago) = elsewhere {
+                    // What is missed from now on is missed since then.
+                    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+                    self.coordinator.events_heard(now_ms().saturating_sub(ago));
+                }
+                if let Some(events) = &self.events {
+                    events.set_turn(turn, replaces);
+                }
+            }
             Output::Took(took, time) => {
                 if let Some(fleet) = &self.fleet {
                     fleet.times.record(took, time);

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::fleet_digests::FleetDigests;
+use super::fleet_digests::{FleetDigests, events_digest};
 use super::fleet_status::Times;
 use super::fleet_store::Codec;
 use super::fleet_store::advice::explained;
@@ -46,6 +46,7 @@ use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
 use crate::net::resolve::Resolver;
 use crate::protocol::tail as phrases;
+use crate::source::events::State;
 use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
 use crate::stream::StreamOptions;
@@ -178,6 +179,7 @@ impl Fleet {
             capacity: settings.fleet_capacity(),
             admin: chosen.admin.clone(),
             since_ms: now_ms(),
+            events: events_digest(settings),
             read: |body| payload::webhook(body).ok().map(|event| About::of(&event)),
         };
         let left = left(coordinator);
@@ -347,6 +349,12 @@ impl Daemon {
         let Some(fleet) = &mut self.fleet else {
             return;
         };
+        if let Some(events) = &self.events {
+            let state = events.shared().snapshot().state;
+            fleet
+                .machine
+                .set_events_connected(state == State::Connected);
+        }
         let now = Instant::now();
         if fleet.machine.due() <= now {
             fleet.machine.handle_timeout(now);
@@ -387,6 +395,8 @@ impl Daemon {
     pub(super) fn reload_fleet(&mut self) {
         if let Some(fleet) = &mut self.fleet {
             fleet.machine.set_capacity(self.settings.fleet_capacity());
+            let subscription = events_digest(&self.settings);
+            fleet.machine.set_subscription(Instant::now(), subscription);
             fleet.digests = FleetDigests::of(&self.settings);
             fleet.store.set_settings(fleet.digests.settings.clone());
         }

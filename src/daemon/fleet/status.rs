@@ -45,6 +45,7 @@ impl Daemon {
             down_in_all: fleet.down_before + down_for.unwrap_or_default(),
             is_minority: view.is_minority(),
             rows: view.rows().to_vec(),
+            events_node: fleet.machine.events_node().map(str::to_owned),
             differing: differing.count() as u64,
             meetings: fleet.machine.held().count() as u64,
             streams,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::coordinator::fleet::call::{Boot, Row, SeenRow};
+use crate::coordinator::fleet::call::{Boot, EventsRow, Row, SeenRow};
 
 /// The JSON. Unknown fields are of a newer version; missing ones of an older.
 #[derive(Serialize, Deserialize)]
@@ -28,6 +28,16 @@ struct Text {
     draining: bool,
     admin: String,
     since_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Events>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Events {
+    subscription: String,
+    connected: bool,
 }
 
 /// The third part.
@@ -42,6 +52,10 @@ pub(super) fn written(row: &Row) -> Vec<u8> {
         draining: row.is_draining,
         admin: row.admin.clone(),
         since_ms: row.since_ms,
+        events: row.events.as_ref().map(|events| Events {
+            subscription: events.subscription.clone(),
+            connected: events.is_connected,
+        }),
     };
     // Plain fields: it cannot fail. An empty row would remove the row, so it must not become one.
     serde_json::to_vec(&text).unwrap_or_else(|_| b"{}".to_vec())
@@ -64,6 +78,10 @@ pub(super) fn read(value: &[u8]) -> Option<(u64, Row)> {
         is_draining: text.draining,
         admin: text.admin,
         since_ms: text.since_ms,
+        events: text.events.map(|events| EventsRow {
+            subscription: events.subscription,
+            is_connected: events.connected,
+        }),
     };
     Some((at.parse().ok()?, row))
 }

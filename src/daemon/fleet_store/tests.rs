@@ -71,6 +71,7 @@ impl Fleet {
             is_draining: false,
             admin: "127.0.0.1:9\"|".to_owned(),
             since_ms: 7,
+            events: None,
         };
         self.call((node, boot), &Call::Beat { row, previous })
     }

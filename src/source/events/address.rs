@@ -53,6 +53,14 @@ impl EventsUrl {
         ServerUrl::parse(&self.0, allowed)
     }
 
+    /// The subscription that it names. Zoom has one connection for each.
+    pub fn subscription(&self) -> &str {
+        let query = self.0.split_once('?').map_or("", |(_, query)| query);
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let found = pairs.find(|(key, _)| key.eq_ignore_ascii_case("subscriptionId"));
+        found.map_or("", |(_, id)| id)
+    }
+
     /// As it was given. It is no secret: the token is added when connecting.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -72,6 +80,11 @@ mod tests {
         ] {
             let url = EventsUrl::parse(text).expect(text);
             assert_eq!(url.as_str(), text);
+            assert!(
+                text.ends_with(&format!("={}", url.subscription())),
+                "{text}"
+            );
+            assert!(!url.subscription().is_empty(), "{text}");
         }
         for text in [
             "",

@@ -153,6 +153,7 @@ impl<T: From<Accepted>> Delivery<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::turn::Turn;
     use crate::inbox::inbox;
 
     fn body(n: usize) -> Vec<u8> {
@@ -165,7 +166,7 @@ mod tests {
     fn delivery(limit: usize) -> (Delivery<Accepted>, inbox::Receiver<Accepted>) {
         let (sender, receiver) = inbox(limit);
         let is_stopping = Arc::new(AtomicBool::new(false));
-        let delivery = Delivery::new(sender, None, Shared::new(0), is_stopping);
+        let delivery = Delivery::new(sender, None, Shared::new(0, Turn::Ours), is_stopping);
         (delivery, receiver)
     }
 

@@ -12,6 +12,8 @@
 //! | nothing arrives for a whole heartbeat after one was sent | it is dead: lost |
 //! | closed by Zoom twice, each time within `SHORT_LIFE` | another client has the subscription: stay away for `AWAY_FIRST`, doubled to `AWAY_MAX` |
 //! | the token is due | open the next one, then leave this one |
+//! | another node's turn begins ([`Turn`]) | this connection is read until it ends, and none is made |
+//! | closed by Zoom while it is not known whose turn it is | wait `UNSURE_WAIT`, then as with another client after one short life |
 //!
 //! Zoom sends nothing twice here, so the machine knows until when it has heard of Zoom, and reports
 //! each gap when it is over.
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use super::wire::{self, Message};
 use crate::domain::severity::Severity;
+use crate::domain::turn::Turn;
 use crate::domain::waits::Waits;
 use crate::protocol::Loss;
 
@@ -54,6 +57,10 @@ const SHORT_LIFE: Duration = Duration::from_secs(60);
 /// How long the subscription is left to another client.
 const AWAY_FIRST: Duration = Duration::from_secs(300);
 const AWAY_MAX: Duration = Duration::from_secs(1800);
+/// A node that leaves keeps its connection for at least this long.
+const REPLACE_MAX: Duration = Duration::from_secs(4);
+/// How long it is left to the other nodes where it is not known whose it is.
+const UNSURE_WAIT: Duration = Duration::from_secs(10);
 /// How long the old connection is still read after the new one works.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// A renewal that could not be made is tried again after this time.
@@ -130,6 +137,8 @@ pub enum State {
     Refused,
     /// Another client has the subscription.
     Displaced,
+    /// It is for another node of the fleet to connect.
+    Elsewhere,
 }
 
 impl State {
@@ -140,16 +149,23 @@ impl State {
             State::Connecting => "connecting",
             State::Refused => "refused",
             State::Displaced => "displaced",
+            State::Elsewhere => "elsewhere",
         }
     }
 
     /// All of them.
-    pub const ALL: [State; 4] = [
+    pub const ALL: [State; 5] = [
         State::Connected,
         State::Connecting,
         State::Refused,
         State::Displaced,
+        State::Elsewhere,
     ];
+
+    /// Whether events should arrive here and do not.
+    pub fn is_fault(self) -> bool {
+        !matches!(self, State::Connected | State::Elsewhere)
+    }
 }
 
 #[derive(Debug)]
@@ -195,6 +211,9 @@ enum Plan {
 pub(super) struct Machine {
     times: Times,
     waits: Waits,
+    turn: Turn,
+    /// Since when a connection is to be made in place of another node's, which runs until then.
+    replacing: Option<Instant>,
     /// Number of kinds of tokens.
     kinds: usize,
     /// The kind to use.
@@ -227,11 +246,14 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Starts with a try at once. There is at least one kind of token; the first is tried first.
-    pub(super) fn new(now: Instant, kinds: usize, times: Times, seed: u64) -> Machine {
+    /// Starts with a try at once, if it is its turn. There is at least one kind of token; the first is tried first.
+    pub(super) fn new(now: Instant, turn: Turn, kinds: usize, times: Times, seed: u64) -> Machine {
+        let is_elsewhere = turn == Turn::Anothers;
         Machine {
             times,
             waits: Waits::new(seed),
+            turn,
+            replacing: None,
             kinds: kinds.max(1),
             kind: 0,
             refused_serial: None,
@@ -240,12 +262,15 @@ impl Machine {
             failures: 0,
             short_lives: 0,
             aways: 0,
-            plan: Plan::Wait { until: now },
+            plan: match is_elsewhere {
+                true => Plan::Rest { renew_at: None },
+                false => Plan::Wait { until: now },
+            },
             current: None,
             next: None,
             leaving: None,
             last_id: 0,
-            deaf_since: Some(now),
+            deaf_since: Some(now).filter(|_| !is_elsewhere),
             overtaken: None,
             was_up: false,
             logged: None,
@@ -278,6 +303,7 @@ impl Machine {
     pub(super) fn state(&self) -> State {
         match () {
             () if self.current.is_some() => State::Connected,
+            () if self.turn == Turn::Anothers => State::Elsewhere,
             () if self.aways > 0 => State::Displaced,
             () if self.refused_rounds > 0 => State::Refused,
             () => State::Connecting,
@@ -294,9 +320,9 @@ impl Machine {
         self.current.as_ref().map(|link| link.heard)
     }
 
-    /// Whether Zoom is expected to close this connection, because a newer one is in use.
+    /// Whether Zoom is expected to close this connection, because a newer one is in use, here or at another node.
     pub(super) fn is_leaving(&self, id: LinkId) -> bool {
-        self.leaving.is_some_and(|(leaving, _)| leaving == id)
+        self.turn == Turn::Anothers || self.leaving.is_some_and(|(leaving, _)| leaving == id)
     }
 
     /// Other credentials or another address: the next connection is made with them, now.
@@ -305,7 +331,63 @@ impl Machine {
         self.kind = 0;
         self.refused_serial = None;
         self.forget_troubles();
+        if self.turn == Turn::Anothers
+            && let Some(link) = self.current.take()
+        {
+            // No other node's connection takes its place.
+            self.outputs.push_back(Output::Close(link.id));
+        }
         self.try_now(now);
+    }
+
+    /// Whose turn it is. With `replaces` another node has the connection now, and nothing is missed until ours
+    /// takes its place.
+    pub(super) fn handle_turn(&mut self, now: Instant, turn: Turn, replaces: bool) {
+        let before = std::mem::replace(&mut self.turn, turn);
+        match turn {
+            _ if turn == before => {}
+            Turn::Unsure => {}
+            Turn::Ours => {
+                self.forget_troubles();
+                match &self.current {
+                    // It is renewed again.
+                    Some(link) if before == Turn::Anothers => {
+                        let renew_at = link.token.renew_at.map(|at| at.max(now));
+                        self.plan = Plan::Rest { renew_at };
+                    }
+                    Some(_) => {}
+                    None => {
+                        if replaces || before == Turn::Anothers {
+                            self.replacing = Some(now).filter(|_| replaces);
+                            self.deaf_since = Some(now).filter(|_| !replaces);
+                            self.was_up = false;
+                        }
+                        if !matches!(self.plan, Plan::Token { .. } | Plan::Open) {
+                            self.try_now(now);
+                        }
+                    }
+                }
+            }
+            Turn::Anothers => {
+                self.forget_troubles();
+                if let Some(next) = self.next.take() {
+                    self.outputs.push_back(Output::Close(next.id));
+                }
+                self.plan = Plan::Rest { renew_at: None };
+                if self.current.is_none() {
+                    self.is_elsewhere();
+                }
+            }
+        }
+    }
+
+    /// There is no connection here, and there should be none.
+    fn is_elsewhere(&mut self) {
+        self.deaf_since = None;
+        self.overtaken = None;
+        self.replacing = None;
+        let text = "events come to another node of the fleet".to_owned();
+        self.outputs.push_back(Output::Log(Severity::Info, text));
     }
 
     /// The system was suspended: the connection may be dead without a sign of it.
@@ -315,6 +397,9 @@ impl Machine {
     }
 
     fn try_now(&mut self, now: Instant) {
+        if self.turn == Turn::Anothers {
+            return;
+        }
         if let Some(next) = self.next.take() {
             self.outputs.push_back(Output::Close(next.id));
         }
@@ -535,9 +620,19 @@ impl Machine {
             }
         }
         self.overtaken = None;
-        let Some(since) = self.deaf_since.take() else {
+        // What it replaces was read until now: a gap of nothing, unless that node may have left meanwhile.
+        let replaced = self.replacing.take();
+        let since =
+            replaced.map(
+                |since| match now.saturating_duration_since(since) < REPLACE_MAX {
+                    true => now,
+                    false => since,
+                },
+            );
+        let Some(since) = self.deaf_since.take().or(since) else {
             return;
         };
+        self.was_up |= replaced.is_some();
         let is_first = !std::mem::replace(&mut self.was_up, true);
         self.outputs.push_back(Output::GapOver {
             since,
@@ -547,6 +642,9 @@ impl Machine {
         let gap = now.saturating_duration_since(since).as_secs_f32();
         let text = match is_first {
             true => "events connected".to_owned(),
+            false if since == now => {
+                "events connected, in place of another node of the fleet".to_owned()
+            }
             false => format!(
                 "events connected again gap_s={gap:.1}; Zoom does not send again what happened in the gap"
             ),
@@ -586,6 +684,9 @@ impl Machine {
                 self.overtaken = Some(link.heard);
                 return;
             }
+            if self.turn == Turn::Anothers {
+                return self.is_elsewhere();
+            }
             self.deaf_since = Some(link.heard);
             self.count_life(now, &link, cause);
             if cause == Cause::Refused {
@@ -596,6 +697,10 @@ impl Machine {
                 _ if is_under_way => self.trouble(now, Severity::Warn, text, Duration::ZERO),
                 Cause::Refused => self.refused(now, text),
                 _ if self.has_rival() => self.displaced(now),
+                Cause::Closed if self.turn == Turn::Unsure => {
+                    self.plan_next(now, UNSURE_WAIT);
+                    self.trouble(now, Severity::Warn, text, UNSURE_WAIT);
+                }
                 _ => self.try_later(now, text),
             };
         }
@@ -621,7 +726,8 @@ impl Machine {
 
     /// Whether another client takes the subscription whenever we have it.
     fn has_rival(&self) -> bool {
-        self.short_lives >= if self.aways > 0 { 1 } else { 2 }
+        let is_likely = self.aways > 0 || self.turn == Turn::Unsure;
+        self.short_lives >= if is_likely { 1 } else { 2 }
     }
 
     /// A connection that worked has ended.
@@ -682,6 +788,12 @@ impl Machine {
         let wait = self.waits.draw(self.aways, AWAY_FIRST, AWAY_MAX);
         self.plan_next(now, wait);
         let (severity, text) = match self.aways {
+            1 if self.turn == Turn::Unsure => (
+                Severity::Warn,
+                "events displaced: the store does not answer, and another node of the fleet has the connection, \
+                 or another client"
+                    .to_owned(),
+            ),
             1 => (
                 Severity::Error,
                 "events displaced: another client connects to the subscription of ZOOM_EVENTS_URL, and Zoom \

@@ -30,7 +30,7 @@ fn world(kinds: usize) -> World {
     let times = Times {
         heartbeat: HEARTBEAT_EVERY,
     };
-    let mut machine = Machine::new(start, kinds, times, 1);
+    let mut machine = Machine::new(start, Turn::Ours, kinds, times, 1);
     machine.handle_time(start);
     World {
         start,
@@ -535,4 +535,157 @@ fn a_token_that_only_a_person_can_fix_is_asked_for_seldom_and_said_once() {
     assert!(tries < 40, "{tries}");
     let errors = w.said(Severity::Error, "refuses the client id");
     assert!((1..=7).contains(&errors), "{errors}");
+}
+
+/// A node of a fleet, told that it is its turn.
+fn of_fleet(replaces: bool) -> World {
+    let mut w = world(1);
+    w.machine = Machine::new(w.start, Turn::Anothers, 1, w.machine.times, 1);
+    w.machine.handle_time(w.now);
+    assert_eq!((w.wants(), w.machine.poll_timeout()), (vec![], None));
+    assert_eq!(w.machine.state(), State::Elsewhere);
+    assert_eq!(w.machine.deaf_since(), None);
+    w.turn(Turn::Ours, replaces);
+    w
+}
+
+impl World {
+    fn turn(&mut self, turn: Turn, replaces: bool) {
+        self.machine.handle_turn(self.now, turn, replaces);
+    }
+}
+
+#[test]
+fn who_takes_the_place_of_a_node_that_runs_has_missed_nothing() {
+    let mut w = of_fleet(true);
+    w.pass(S);
+    w.connect();
+    assert_eq!(w.gaps, [(1000, 1000)]);
+    assert_eq!(w.said.len(), 1, "{:?}", w.said);
+    assert!(w.said[0].1.contains("in place of another node"));
+    // Where that took longer the node may have left.
+    let mut w = of_fleet(true);
+    w.pass(6 * S);
+    w.connect();
+    assert_eq!(w.gaps, [(0, 6000)]);
+    // And where none had it.
+    let mut w = of_fleet(false);
+    w.pass(S);
+    w.connect();
+    assert_eq!(w.gaps, [(0, 1000)]);
+}
+
+#[test]
+fn a_connection_is_kept_until_zoom_closes_it_for_another_node() {
+    let mut w = of_fleet(false);
+    w.token_life = Some(20 * S);
+    let id = w.connect();
+    w.turn(Turn::Anothers, false);
+    assert_eq!(w.machine.state(), State::Connected);
+    // It sends its heartbeats, and is not renewed.
+    let (after, wants) = w.wait();
+    assert_eq!((after, wants), (30 * S, vec![Want::Beat(id)]));
+    w.text(id, r#"{"module":"heartbeat"}"#);
+    assert!(w.machine.is_leaving(id), "it is no loss");
+    assert_eq!(w.lost(id, Loss::Closed(Some(1000))), []);
+    assert_eq!(w.machine.state(), State::Elsewhere);
+    assert_eq!(
+        (w.machine.deaf_since(), w.machine.poll_timeout()),
+        (None, None)
+    );
+    // Nothing else makes it connect.
+    w.machine.handle_resume(w.now);
+    w.machine.handle_settings(w.now, 1);
+    assert_eq!(w.wants(), []);
+    assert_eq!(w.gaps.len(), 1);
+    let faults = w
+        .said
+        .iter()
+        .filter(|(severity, _)| *severity >= Severity::Warn);
+    assert_eq!(faults.count(), 0, "{:?}", w.said);
+    // Its turn again.
+    w.turn(Turn::Ours, true);
+    w.connect();
+}
+
+#[test]
+fn a_turn_that_comes_back_goes_on_with_the_connection() {
+    let mut w = of_fleet(false);
+    w.token_life = Some(20 * S);
+    w.connect();
+    w.turn(Turn::Anothers, false);
+    w.pass(5 * S);
+    w.turn(Turn::Ours, false);
+    assert_eq!(w.wants(), []);
+    let (after, wants) = w.wait();
+    assert_eq!((after, wants), (15 * S, vec![Want::Token(0, None)]));
+}
+
+#[test]
+fn what_is_on_its_way_when_the_turn_ends_is_given_up() {
+    let mut w = of_fleet(false);
+    assert_eq!(w.wants(), [Want::Token(0, None)]);
+    let wants = w.token();
+    let [Want::Connect(id)] = wants[..] else {
+        panic!("{wants:?}");
+    };
+    w.turn(Turn::Anothers, false);
+    assert_eq!(w.wants(), [Want::Close(id)]);
+    assert_eq!(w.machine.poll_timeout(), None);
+    // A token that comes later is not used.
+    w.turn(Turn::Ours, false);
+    assert_eq!(w.wants(), [Want::Token(0, None)]);
+    w.turn(Turn::Anothers, false);
+    assert_eq!(w.token(), []);
+}
+
+#[test]
+fn who_does_not_know_whose_turn_it_is_connects_again_but_does_not_fight() {
+    let mut w = of_fleet(false);
+    let id = w.connect();
+    w.pass(100 * S);
+    w.turn(Turn::Unsure, false);
+    assert_eq!(w.wants(), []);
+    // The network: at once.
+    assert_eq!(w.lost(id, Loss::Broken("reset".to_owned())), []);
+    assert_eq!(w.wait(), (Duration::ZERO, vec![Want::Token(0, None)]));
+    let wants = w.token();
+    let [Want::Connect(id)] = wants[..] else {
+        panic!("{wants:?}");
+    };
+    w.up(id);
+    w.pass(100 * S);
+    // Zoom: once, and later.
+    assert_eq!(w.lost(id, Loss::Closed(Some(1000))), []);
+    let (after, wants) = w.wait();
+    assert_eq!((after, wants), (UNSURE_WAIT, vec![Want::Token(0, None)]));
+    let wants = w.token();
+    let [Want::Connect(id)] = wants[..] else {
+        panic!("{wants:?}");
+    };
+    w.up(id);
+    w.pass(S);
+    assert_eq!(w.lost(id, Loss::Closed(Some(1000))), []);
+    assert_eq!(w.machine.state(), State::Displaced);
+    let (after, _) = w.wait();
+    assert!(after >= AWAY_FIRST / 2, "{after:?}");
+    let errors = w
+        .said
+        .iter()
+        .filter(|(severity, _)| *severity == Severity::Error);
+    assert_eq!(errors.count(), 0, "{:?}", w.said);
+}
+
+#[test]
+fn when_the_store_says_that_the_turn_is_ours_a_try_is_made_at_once() {
+    let mut w = of_fleet(false);
+    let id = w.connect();
+    w.pass(100 * S);
+    w.turn(Turn::Unsure, false);
+    assert_eq!(w.lost(id, Loss::Closed(Some(1000))), []);
+    w.pass(S);
+    w.turn(Turn::Ours, true);
+    w.connect();
+    // The other node had it meanwhile.
+    assert_eq!(w.gaps.last(), Some(&(101_000, 101_000)));
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::machine::State;
+use crate::domain::turn::Turn;
 
 /// Counters; they never decrease.
 #[derive(Debug, Default)]
@@ -62,12 +63,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(now_ms: u64) -> Arc<Shared> {
+    pub(super) fn new(now_ms: u64, turn: Turn) -> Arc<Shared> {
+        let is_elsewhere = turn == Turn::Anothers;
         Arc::new(Shared {
             counters: Counters::default(),
             snapshot: Mutex::new(Snapshot {
-                state: State::Connecting,
-                deaf_since_ms: Some(now_ms),
+                state: match is_elsewhere {
+                    true => State::Elsewhere,
+                    false => State::Connecting,
+                },
+                deaf_since_ms: Some(now_ms).filter(|_| !is_elsewhere),
                 heard_ms: None,
             }),
             trouble: Mutex::default(),

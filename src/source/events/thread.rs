@@ -21,6 +21,7 @@ use super::status::{Shared, Snapshot};
 use super::{SourceReport, Token, Tokens};
 use crate::clock::now_ms;
 use crate::domain::severity::Severity;
+use crate::domain::turn::Turn;
 use crate::gate::bump;
 use crate::inbox;
 use crate::log::app::inherit;
@@ -64,6 +65,7 @@ pub struct Process<T> {
 enum Command {
     /// Other credentials or another address.
     Settings(ServerUrl, Arc<dyn Tokens>, bool),
+    Turn(Turn, bool),
     SystemResumed,
     Stop,
 }
@@ -86,12 +88,13 @@ impl fmt::Debug for EventsSource {
 }
 
 impl EventsSource {
-    /// Starts the thread, which connects at once.
+    /// Starts the thread, which connects at once if it is its turn.
     ///
     /// # Errors
     /// If the thread or its waker cannot be created.
     pub fn start<T>(
         url: ServerUrl,
+        turn: Turn,
         heartbeat: Duration,
         tokens: Arc<dyn Tokens>,
         process: Process<T>,
@@ -102,13 +105,14 @@ impl EventsSource {
         let (waker, wakeable) = waker()?;
         let (commands, receiver) = mpsc::channel();
         let (sender, fetched) = mpsc::channel();
-        let shared = Shared::new(now_ms());
+        let shared = Shared::new(now_ms(), turn);
         let is_stopping = Arc::new(AtomicBool::new(false));
         let now = Instant::now();
         let times = Times { heartbeat };
         let work = Work {
             machine: Machine::new(
                 now,
+                turn,
                 tokens.kinds(),
                 times,
                 now_ms() ^ u64::from(std::process::id()),
@@ -157,6 +161,11 @@ impl EventsSource {
     /// connection is used until the next one is accepted.
     pub fn reload(&self, url: ServerUrl, tokens: Arc<dyn Tokens>, is_changed: bool) {
         self.command(Command::Settings(url, tokens, is_changed));
+    }
+
+    /// Whose turn it is to have the connection. With `replaces` another node has it now.
+    pub fn set_turn(&self, turn: Turn, replaces: bool) {
+        self.command(Command::Turn(turn, replaces));
     }
 
     /// To be called after the system was suspended: the connection may be dead.
@@ -259,6 +268,7 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
                         self.machine.handle_settings(now, kinds);
                     }
                 }
+                Ok(Command::Turn(turn, replaces)) => self.machine.handle_turn(now, turn, replaces),
                 Ok(Command::SystemResumed) => self.machine.handle_resume(now),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return true,
                 Err(TryRecvError::Empty) => return false,

@@ -20,12 +20,14 @@
 //! | all nodes are full | `limits::full_nodes_refuse_nothing` |
 //! | a process stands still | `paused::for_three_and_for_seven_seconds`, `paused::for_thirty_seconds` |
 //! | the store stands still, is slow, forgets its scripts | `store::stands_still` |
+//! | the node with the event WebSocket is killed, leaves; the store is killed | `events` |
 //! | two nodes of one name | `paused::while_another_takes_its_name`, `leaving::a_second_of_the_same_name_ends` |
 //!
 //! Bounds are those of the manual, doubled: the suite runs four tests at once, on two cores.
 
 mod authorized;
 mod demo;
+mod events;
 mod grants;
 mod haproxy;
 mod killed;

@@ -156,6 +156,7 @@ impl World {
                     is_draining: self.chance(10),
                     admin: String::new(),
                     since_ms: 5,
+                    events: None,
                 };
                 let previous = self.chance(50).then_some(old);
                 Call::Beat { row, previous }

@@ -129,6 +129,7 @@ fn a_start_that_reaches_no_node_for_a_minute_is_counted_once() {
         capacity: 100,
         admin: String::new(),
         since_ms: 0,
+        events: None,
         read,
     };
     let mut machine = Machine::new(begun, config, Vec::new());

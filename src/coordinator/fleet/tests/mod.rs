@@ -2,6 +2,7 @@
 
 mod apart;
 mod counts;
+mod events;
 mod flows;
 mod home;
 mod leaving;

@@ -19,6 +19,7 @@ fn row(node: &str, seq: u64, age_ms: u64) -> SeenRow {
             is_draining: false,
             admin: String::new(),
             since_ms: 0,
+            events: None,
         },
         age: Duration::from_millis(age_ms),
     }

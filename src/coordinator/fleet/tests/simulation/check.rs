@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::super::super::*;
 use super::Play;
 use super::world::secs;
+use crate::domain::turn::Turn;
 
 impl Play {
     pub(super) fn check(&mut self) {
@@ -54,6 +56,26 @@ impl Play {
             let is_accepted = self.world.accepted.contains_key(id);
             assert!(!is_accepted || self.excused.contains(id), "{id} was missed");
         }
+    }
+
+    /// Of the nodes that are configured with the event WebSocket, one is to connect.
+    pub(super) fn check_events(&self) {
+        let processes = self
+            .world
+            .nodes
+            .values()
+            .filter_map(|node| node.process.as_ref());
+        let (mut configured, mut turns) = (0, Vec::new());
+        for process in processes {
+            let is_sure = process.machine.node_state(self.world.now) == NodeState::Sure;
+            configured += u32::from(is_sure && process.machine.events.subscription.is_some());
+            turns.extend((process.turn == Turn::Ours).then(|| process.machine.name()));
+        }
+        assert_eq!(
+            turns.len(),
+            usize::from(configured > 0),
+            "to connect: {turns:?}"
+        );
     }
 
     /// The nodes that receive streams of a meeting.

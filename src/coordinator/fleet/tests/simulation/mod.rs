@@ -96,6 +96,7 @@ fn play(seed: u64) {
     play.chaos();
     play.heal();
     play.check();
+    play.check_events();
     play.end();
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::super::*;
 use super::zoom::ConnId;
+use crate::domain::turn::Turn;
 
 /// An event, as its body says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +132,10 @@ pub(crate) struct Process {
     pub(crate) closing: Vec<(String, ConnId)>,
     /// What the machine says for metrics.
     pub(crate) took: Vec<(Took, Duration)>,
+    /// Whose turn it is to have the event WebSocket.
+    pub(crate) turn: Turn,
+    /// All that was told of that.
+    pub(crate) events_told: Vec<(Turn, bool, Option<Duration>)>,
 }
 
 /// A connection that lasts for so long begins a new series of tries.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::super::super::*;
 use super::super::process::{Entry, Process, Told, read};
 use super::{ConnId, Happens, World, ms, secs};
+use crate::domain::turn::Turn;
 
 impl World {
     pub(crate) fn start(&mut self, name: &str) {
@@ -32,6 +33,8 @@ impl World {
             capacity: 100,
             admin: String::new(),
             since_ms,
+            // One of the nodes has none.
+            events: Some("w".to_owned()).filter(|_| name != "n1"),
             read,
         };
         change(&mut config);
@@ -66,6 +69,8 @@ impl World {
             rolled_back: 0,
             closing: Vec::new(),
             took: Vec::new(),
+            turn: Turn::Anothers,
+            events_told: Vec::new(),
         });
         let intents = node.disk.intents.clone();
         self.note(|| format!("{name} starts as {boot}"));
@@ -168,6 +173,14 @@ impl World {
         if let Some(process) = self.process(name) {
             process.is_draining = true;
             process.machine.drain(now);
+        }
+        self.drain_outputs(name);
+    }
+
+    /// The settings of a process change.
+    pub(crate) fn change(&mut self, name: &str, change: impl FnOnce(&mut Machine)) {
+        if let Some(process) = self.process(name) {
+            change(&mut process.machine);
         }
         self.drain_outputs(name);
     }

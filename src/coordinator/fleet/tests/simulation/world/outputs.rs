@@ -2,8 +2,9 @@
 
 use super::super::super::super::*;
 use super::super::process::Told;
-use super::{CALLS_MAX, Happens, World, ms, secs};
+use super::{CALLS_MAX, Happens, Node, World, ms, secs};
 use crate::domain::severity::Severity;
+use crate::domain::turn::Turn;
 
 impl World {
     pub(super) fn save(&mut self, name: &str) {
@@ -82,6 +83,22 @@ impl World {
         self.drain_outputs(name);
     }
 
+    /// Zoom closes another's connection.
+    fn connect_events(&mut self, name: &str) {
+        let of = |node: &Node| {
+            let process = node.process.as_ref()?;
+            process.machine.events.subscription.clone()
+        };
+        let subscription = self.nodes.get(name).and_then(of);
+        for (key, node) in &mut self.nodes {
+            if of(node) == subscription
+                && let Some(process) = &mut node.process
+            {
+                process.machine.set_events_connected(key == name);
+            }
+        }
+    }
+
     pub(super) fn drain_outputs(&mut self, name: &str) {
         while let Some(output) = self.process(name).and_then(|p| p.machine.poll_output()) {
             self.output(name, output);
@@ -116,6 +133,19 @@ impl World {
                     process.to_settle.insert(number);
                 }
                 self.save_soon(name);
+            }
+            Output::Events {
+                turn,
+                replaces,
+                elsewhere,
+            } => {
+                if let Some(process) = self.process(name) {
+                    process.turn = turn;
+                    process.events_told.push((turn, replaces, elsewhere));
+                }
+                if turn == Turn::Ours {
+                    self.connect_events(name);
+                }
             }
             Output::Adopt(adoption) => {
                 if let Some(process) = self.process(name) {
