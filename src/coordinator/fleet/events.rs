@@ -5,7 +5,7 @@
 //!   meetings, by rendezvous hash, connects. It takes the place of another node that still runs: no gap. That one
 //!   keeps its connection until Zoom closes it, and then does not connect again.
 //! - A node judges others dead, and takes a connection that was not its own, when it has been sure for `SETTLE`:
-//!   all others have seen its row by then. Sooner only who is alone, or goes on in place.
+//!   all others have seen its row by then. Sooner only who is alone, or goes on in place and finds it free.
 //! - An unsure node may make its own connection again, see [`Turn::Unsure`]; whose it was not waits for the store.
 
 use std::time::{Duration, Instant};
@@ -129,7 +129,8 @@ impl Machine {
         let is_first = first(subscription, among).is_some_and(|row| row.node == self.name());
         let was_ours = matches!(self.events.turn, Some(Turn::Ours | Turn::Unsure));
         let is_in_place = before.is_some_and(|row| is_of(row, subscription));
-        let is_early = self.events.turn.is_none() && (all.len() == 1 || is_in_place);
+        let is_free = !all.iter().any(|row| has_it(row, subscription));
+        let is_early = self.events.turn.is_none() && is_free && (all.len() == 1 || is_in_place);
         match is_first && (was_ours || is_settled || is_early) {
             true => Turn::Ours,
             false => Turn::Anothers,

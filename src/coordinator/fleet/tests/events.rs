@@ -94,6 +94,23 @@ fn flow_k_a_node_that_is_killed_and_started_again_goes_on_at_once() {
 }
 
 #[test]
+fn flow_k_a_node_that_comes_back_when_another_has_it_waits_until_all_know_of_it() {
+    let mut world = settled();
+    world.run(secs(10));
+    let first = holder(&world);
+    world.kill(&first);
+    world.run(secs(9));
+    let heir = holder(&world);
+    world.start(&first);
+    world.run(secs(2));
+    assert_eq!(told(&world, &first).0, Turn::Anothers);
+    let machine = &process(&world, &first).machine;
+    assert_eq!(machine.events_node(), Some(heir.as_str()));
+    world.run(secs(5));
+    assert_eq!(holder(&world), first);
+}
+
+#[test]
 fn flow_k_the_heir_of_a_node_that_leaves_takes_its_place_while_it_runs() {
     let mut world = settled();
     world.run(secs(10));
