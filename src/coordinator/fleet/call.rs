@@ -70,6 +70,8 @@ pub struct EventsRow {
     pub subscription: String,
     /// It has the connection.
     pub is_connected: bool,
+    /// It could not connect lately, and leaves it to others.
+    pub is_failing: bool,
 }
 
 /// A row, as the store sees it.

@@ -6,6 +6,7 @@
 //!   keeps its connection until Zoom closes it, and then does not connect again.
 //! - A node judges others dead, and takes a connection that was not its own, when it has been sure for `SETTLE`:
 //!   all others have seen its row by then. Sooner only who is alone, or goes on in place and finds it free.
+//! - Whose turn it is and who does not get a connection for [`FAULT_MAX`] leaves it to the others for [`YIELD`].
 //! - An unsure node may make its own connection again, see [`Turn::Unsure`]; whose it was not waits for the store.
 
 use std::time::{Duration, Instant};
@@ -14,10 +15,17 @@ use super::call::{EventsRow, Row, SeenRow};
 use super::face::{NodeState, Output};
 use super::machine::Machine;
 use super::view::{DEAD, STILL, first};
+use crate::domain::severity::Severity;
 use crate::domain::turn::Turn;
 
 /// How often it is told that another node has the connection, for who starts when no node has had it for a while.
 const TELL_EVERY: Duration = Duration::from_secs(300);
+
+/// Who gets no connection for this long lets another node try.
+const FAULT_MAX: Duration = Duration::from_secs(20);
+
+/// For this long; that one keeps the connection until the next one works.
+const YIELD: Duration = Duration::from_secs(300);
 
 /// What is known of the connection.
 #[derive(Debug, Default)]
@@ -26,6 +34,9 @@ pub(super) struct Events {
     pub(super) subscription: Option<String>,
     /// Whether this process has the connection.
     is_connected: bool,
+    /// Since when no connection can be made here though it is our turn, and until when it is left to others.
+    fault_since: Option<Instant>,
+    yields_until: Option<Instant>,
     /// What was told last.
     turn: Option<Turn>,
     /// When another node had it last, as far as known, and what was told of that.
@@ -46,6 +57,7 @@ impl Events {
         self.subscription.as_ref().map(|subscription| EventsRow {
             subscription: subscription.clone(),
             is_connected: self.is_connected,
+            is_failing: self.yields_until.is_some(),
         })
     }
 }
@@ -66,9 +78,26 @@ impl Machine {
         self.pump(now);
     }
 
-    /// Whether the event WebSocket is connected here.
-    pub fn set_events_connected(&mut self, is_connected: bool) {
-        self.events.is_connected = is_connected;
+    /// Whether the event WebSocket is connected here, or cannot be: Zoom is not reached, or refuses the token.
+    pub fn set_events_state(&mut self, now: Instant, is_connected: bool, is_fault: bool) {
+        let events = &mut self.events;
+        events.is_connected = is_connected;
+        events.yields_until = events.yields_until.filter(|until| now < *until);
+        if !is_fault || events.turn != Some(Turn::Ours) {
+            events.fault_since = None;
+            return;
+        }
+        let since = *events.fault_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < FAULT_MAX {
+            return;
+        }
+        events.fault_since = None;
+        if events.yields_until.replace(now + YIELD).is_none() {
+            let text = "no events can come to this node: another one that has ZOOM_EVENTS_URL is to connect, if \
+                        there is one"
+                .to_owned();
+            self.log(Severity::Warn, text);
+        }
     }
 
     /// The node that has the connection of our subscription, as the last good beat showed it.
@@ -120,6 +149,12 @@ impl Machine {
             .filter(|row| is_of(&row.row, subscription) && !row.row.is_draining)
             .filter(|row| !is_settled || !self.is_gone(row))
             .collect();
+        // If no node gets a connection, it is not for want of another one.
+        let is_failing = |row: &&SeenRow| row.row.events.as_ref().is_some_and(|it| it.is_failing);
+        let all: Vec<&SeenRow> = match all.iter().all(is_failing) {
+            true => all,
+            false => all.into_iter().filter(|row| !is_failing(row)).collect(),
+        };
         // Meetings are placed among nodes that have the same secrets: the connection is for most of them.
         let alike = |must: &str| all.iter().filter(|row| row.row.must == must).count();
         let musts = all.iter().map(|row| row.row.must.as_str());

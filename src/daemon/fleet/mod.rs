@@ -349,13 +349,13 @@ impl Daemon {
         let Some(fleet) = &mut self.fleet else {
             return;
         };
+        let now = Instant::now();
         if let Some(events) = &self.events {
             let state = events.shared().snapshot().state;
-            fleet
-                .machine
-                .set_events_connected(state == State::Connected);
+            // Where another client has the subscription, another node would not do better.
+            let is_fault = matches!(state, State::Connecting | State::Refused);
+            (fleet.machine).set_events_state(now, state == State::Connected, is_fault);
         }
-        let now = Instant::now();
         if fleet.machine.due() <= now {
             fleet.machine.handle_timeout(now);
         }

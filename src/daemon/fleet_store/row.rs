@@ -38,6 +38,7 @@ struct Text {
 struct Events {
     subscription: String,
     connected: bool,
+    failing: bool,
 }
 
 /// The third part.
@@ -55,6 +56,7 @@ pub(super) fn written(row: &Row) -> Vec<u8> {
         events: row.events.as_ref().map(|events| Events {
             subscription: events.subscription.clone(),
             connected: events.is_connected,
+            failing: events.is_failing,
         }),
     };
     // Plain fields: it cannot fail. An empty row would remove the row, so it must not become one.
@@ -81,6 +83,7 @@ pub(super) fn read(value: &[u8]) -> Option<(u64, Row)> {
         events: text.events.map(|events| EventsRow {
             subscription: events.subscription,
             is_connected: events.connected,
+            is_failing: events.failing,
         }),
     };
     Some((at.parse().ok()?, row))

@@ -199,6 +199,51 @@ fn flow_k_who_is_cut_off_from_the_store_is_followed_and_gets_it_back() {
     assert_eq!(holder(&world), first);
 }
 
+/// These nodes get no connection when it is their turn.
+fn pass_without(world: &mut World, failing: &[&str], time: Duration) {
+    let until = world.now + time;
+    while world.now < until {
+        world.run(ms(200));
+        let now = world.now;
+        for node in failing {
+            let is_fault = process(world, node).turn == Turn::Ours;
+            world.change(node, |machine| {
+                machine.set_events_state(now, false, is_fault)
+            });
+        }
+    }
+}
+
+#[test]
+fn flow_k_who_cannot_connect_leaves_it_to_another() {
+    let mut world = settled();
+    world.run(secs(10));
+    let first = holder(&world);
+    pass_without(&mut world, &[&first], secs(19));
+    assert_eq!(holder(&world), first);
+    pass_without(&mut world, &[&first], secs(4));
+    let second = holder(&world);
+    assert_ne!(second, first);
+    let (_, replaces, elsewhere) = told(&world, &second);
+    assert!(!replaces && elsewhere.is_some_and(|ago| ago >= secs(18)));
+    // Later it tries again, in place of the other.
+    pass_without(&mut world, &[&first], secs(290));
+    assert_eq!(holder(&world), second);
+    pass_without(&mut world, &[&first], secs(15));
+    assert_eq!(holder(&world), first);
+    assert!(told(&world, &first).1, "it replaces one that runs");
+}
+
+#[test]
+fn flow_k_if_no_node_can_connect_one_goes_on_trying() {
+    let mut world = settled();
+    world.run(secs(10));
+    pass_without(&mut world, &ALL, secs(120));
+    let last = holder(&world);
+    pass_without(&mut world, &ALL, secs(120));
+    assert_eq!(holder(&world), last);
+}
+
 #[test]
 fn flow_k_who_finds_its_name_taken_leaves_it() {
     let mut world = settled();

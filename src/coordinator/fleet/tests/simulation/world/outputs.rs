@@ -89,12 +89,12 @@ impl World {
             let process = node.process.as_ref()?;
             process.machine.events.subscription.clone()
         };
-        let subscription = self.nodes.get(name).and_then(of);
+        let (now, subscription) = (self.now, self.nodes.get(name).and_then(of));
         for (key, node) in &mut self.nodes {
             if of(node) == subscription
                 && let Some(process) = &mut node.process
             {
-                process.machine.set_events_connected(key == name);
+                process.machine.set_events_state(now, key == name, false);
             }
         }
     }
