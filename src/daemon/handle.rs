@@ -16,7 +16,7 @@ use crate::domain::rest::ControlRequest;
 use crate::feed::{Board, JournalKey};
 use crate::inbox;
 use crate::keeping;
-use crate::recorder::{LockOwner, OutLock};
+use crate::recorder::OutLock;
 use crate::source::authorization::{Authorizations, Code};
 use crate::zoom_api::{self, OnlineCheck, UserGrant};
 
@@ -197,11 +197,8 @@ impl Handle {
             Err(error) => return Some(Err(Error::Ingress(error))),
         };
         let out_lock = settings.disk.as_ref().map(|disk| {
-            let owner = LockOwner {
-                node: settings.fleet.as_ref().map(|fleet| fleet.node.as_str()),
-                boot: None,
-            };
-            OutLock::take_as(&disk.root, owner)
+            let node = settings.fleet.as_ref().map(|fleet| fleet.node.as_str());
+            OutLock::take_as(&disk.root, node)
         });
         let out_lock = match out_lock.transpose() {
             Ok(lock) => lock.flatten(),

@@ -25,7 +25,7 @@ use crate::inbox::{self, inbox};
 use crate::net::dial::Dialer;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
-use crate::recorder::{Disk, LockOwner, OutLock};
+use crate::recorder::{Disk, OutLock};
 use crate::source::authorization::Authorizations;
 use crate::source::ingress::{Door, Ingress};
 use crate::source::webhook::server::Accepted;
@@ -128,11 +128,8 @@ impl Daemon {
             settings.ca_file.clone(),
         );
         let out_lock = settings.disk.as_ref().map(|disk| {
-            let owner = LockOwner {
-                node: settings.fleet.as_ref().map(|fleet| fleet.node.as_str()),
-                boot: None,
-            };
-            OutLock::take_as(&disk.root, owner)
+            let node = settings.fleet.as_ref().map(|fleet| fleet.node.as_str());
+            OutLock::take_as(&disk.root, node)
         });
         let out_lock = out_lock.transpose().map_err(Error::Out)?.flatten();
         let announced = ends.clone();

@@ -61,6 +61,6 @@ pub mod withdrawal;
 pub use crate::delivery::stdout::{Stdout, StdoutFormat};
 pub use disk::{DEFAULT_OUT, Disk, FeedSettings, RecorderSettings};
 pub use journal::{JournalHost, Opening};
-pub use out_lock::{LockOwner, OutInUse, OutLock};
+pub use out_lock::{OutInUse, OutLock};
 pub use seam::load_recent_phrases;
 pub use transcript::TranscriptFormats;

@@ -17,15 +17,6 @@ pub struct OutLock {
     _lock: FolderLock,
 }
 
-/// Which server of a fleet takes the lock, for the message to another one.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LockOwner<'a> {
-    /// `RTMS_NODE`; `None` without a fleet.
-    pub node: Option<&'a str>,
-    /// Which of its processes, as hexadecimal digits.
-    pub boot: Option<&'a str>,
-}
-
 /// A server writes to this folder already.
 #[derive(Debug)]
 pub struct OutInUse {
@@ -40,20 +31,18 @@ impl OutLock {
     /// # Errors
     /// A server holds the lock.
     pub fn take(folder: &Path) -> Result<Option<OutLock>, OutInUse> {
-        OutLock::take_as(folder, LockOwner::default())
+        OutLock::take_as(folder, None)
     }
 
-    /// The same for a server of a fleet, whose name another server then shows.
+    /// The same for a server whose name in a fleet, `RTMS_NODE`, another server then shows.
     ///
     /// # Errors
     /// A server holds the lock.
-    pub fn take_as(folder: &Path, owner: LockOwner<'_>) -> Result<Option<OutLock>, OutInUse> {
+    pub fn take_as(folder: &Path, node: Option<&str>) -> Result<Option<OutLock>, OutInUse> {
         let host = host_name();
         let mut text = format!("{} {}", std::process::id(), host.trim());
-        for (name, value) in [("node", owner.node), ("boot", owner.boot)] {
-            if let Some(value) = value {
-                let _ = write!(text, " {name}={value}");
-            }
+        if let Some(node) = node {
+            let _ = write!(text, " node={node}");
         }
         let made = make_folder(folder).map_err(|error| LockError::Io("create", error));
         let path = folder.join(LOCK_NAME);
@@ -106,9 +95,6 @@ impl fmt::Display for OutInUse {
             if let Some(node) = &self.holder.node {
                 write!(f, ", node {node} of a fleet")?;
             }
-            if let Some(boot) = &self.holder.boot {
-                write!(f, ", boot {boot}")?;
-            }
             f.write_str(")")?;
         }
         f.write_str(
@@ -145,18 +131,10 @@ mod tests {
     #[test]
     fn a_server_of_a_fleet_is_named() {
         let root = scratch("out-lock-node").join("out");
-        let owner = LockOwner {
-            node: Some("vm-1"),
-            boot: Some("00000000000000ab"),
-        };
-        let _lock = OutLock::take_as(&root, owner).expect("it is free");
-        let other = LockOwner {
-            node: Some("vm-2"),
-            boot: None,
-        };
-        let text = OutLock::take_as(&root, other).expect_err("it is locked");
+        let _lock = OutLock::take_as(&root, Some("vm-1")).expect("it is free");
+        let text = OutLock::take_as(&root, Some("vm-2")).expect_err("it is locked");
         let text = text.to_string();
-        let named = ", node vm-1 of a fleet, boot 00000000000000ab)";
+        let named = ", node vm-1 of a fleet)";
         assert!(text.contains(named), "{text}");
     }
 

@@ -36,8 +36,6 @@ pub struct LockHolder {
     pub host: Option<String>,
     /// Its name in a fleet, if the file names it.
     pub node: Option<String>,
-    /// Which process of that name, if the file says so.
-    pub boot: Option<String>,
     /// It is this process.
     pub is_us: bool,
 }
@@ -53,7 +51,7 @@ pub enum LockError {
 
 impl FolderLock {
     /// Locks the file, which is created with this mode if it does not exist, and writes `text` into it:
-    /// the process id, and if that is useful the name of the machine, `node=NAME` and `boot=DIGITS`.
+    /// the process id, and where they are useful the name of the machine and `node=NAME`.
     ///
     /// # Errors
     /// A process holds it, also this one; or the file system refuses the file or the lock.
@@ -97,7 +95,6 @@ impl FolderLock {
                     pid: words.next().and_then(|word| word.parse().ok()),
                     host: words.next().map(str::to_owned),
                     node: named("node"),
-                    boot: named("boot"),
                     is_us: held().contains(&id),
                 }));
             }
