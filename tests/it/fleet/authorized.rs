@@ -1,15 +1,14 @@
 //! Grants that users gave by `rtmsd authorize` on one node.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rtmsd::demo::{Credentials, MeetingScript, Options, Step};
+use rtmsd::demo::{Credentials, Options};
 use serde_json::Value;
 
-use super::{end, options};
+use super::{nine_meetings_for_each_of_three_tokens, options};
 use crate::authorize::{Authorizing, follow};
 use crate::harness::fleet::Fleet;
-use crate::harness::{PATIENCE, run, wait_until, wait_until_more};
+use crate::harness::{PATIENCE, run, wait_until};
 
 /// The account of the one user.
 const ACCOUNT: &str = "DemoAccount-7Qx";
@@ -61,46 +60,14 @@ fn flow_g_a_grant_that_one_node_was_given_serves_on_all_until_its_user_removes_t
     {
         assert_eq!(accounts(&config), [ACCOUNT], "{}", config.display());
     }
-    let mut nodes = BTreeSet::new();
-    for round in 0..3 {
-        let before = fleet.zoom.oauth_calls().len();
-        let meetings: Vec<_> = (0..9)
-            .map(|n| {
-                let seed = format!("authorized-{round}-{n}");
-                fleet.zoom.start_meeting(MeetingScript {
-                    phrases_per_second: 20.0,
-                    ..MeetingScript::plain(&seed)
-                })
-            })
-            .collect();
-        for meeting in &meetings {
-            let is_started = meeting.wait_for(Step::StartedAnswered, PATIENCE);
-            assert!(is_started, "{:?}", meeting.steps());
-            wait_until_more(meeting, 5);
-        }
+    let nodes = nine_meetings_for_each_of_three_tokens(&fleet, LIFETIME, |round, meetings| {
         if round == 0 {
             let number = meetings[0].script().number.to_string();
             let config = apart.display().to_string();
             let ran = run(&["pause", &number, "--config", &config], &[]);
             assert_eq!(ran.code, Some(0), "{ran:?}");
         }
-        end(&fleet, &meetings);
-        for meeting in &meetings {
-            let holders = fleet.holders(&meeting.streams()[0]);
-            nodes.extend(holders.into_iter().map(|(at, _)| at));
-        }
-        let calls = fleet.zoom.oauth_calls();
-        // A refresh token that is used twice is refused, and ends the grant.
-        assert!(calls.iter().all(|call| call.status == 200), "{calls:?}");
-        assert!(
-            round == 0 || calls.len() > before,
-            "no refresh in round {round}"
-        );
-        let last = calls.last().map(|call| call.at);
-        wait_until("the end of the last token", || {
-            last.is_some_and(|at| at.elapsed() > LIFETIME)
-        });
-    }
+    });
     assert_eq!(nodes.len(), 3, "{nodes:?}");
 
     // Authorized again at another node, the first grant is over on all of them.

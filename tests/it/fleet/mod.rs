@@ -45,7 +45,9 @@ use rtmsd::demo::{Begin, Duplicates, MeetingHandle, MeetingScript, Options, Step
 use serde_json::Value;
 
 use crate::harness::fleet::{Fleet, Setup};
-use crate::harness::{PATIENCE, frequent_keep_alives, report, wait_until_over};
+use crate::harness::{
+    PATIENCE, frequent_keep_alives, report, wait_until, wait_until_more, wait_until_over,
+};
 
 const BOTH: [Duplicates; 2] = [Duplicates::Displace, Duplicates::Refuse];
 
@@ -133,6 +135,52 @@ fn end(fleet: &Fleet, meetings: &[MeetingHandle]) {
         wait_until_over(meeting);
         fleet.wait_until_complete(meeting);
     }
+}
+
+/// Three times nine meetings, which nodes start by REST, each time with another access token; something may be done
+/// while they run. Returns the nodes that received them.
+fn nine_meetings_for_each_of_three_tokens(
+    fleet: &Fleet,
+    lifetime: Duration,
+    mut meanwhile: impl FnMut(usize, &[MeetingHandle]),
+) -> BTreeSet<usize> {
+    let mut nodes = BTreeSet::new();
+    for round in 0..3 {
+        let before = fleet.zoom.oauth_calls().len();
+        let meetings: Vec<_> = (0..9)
+            .map(|n| {
+                fleet.zoom.start_meeting(MeetingScript {
+                    phrases_per_second: 20.0,
+                    ..MeetingScript::plain(&format!("token-{round}-{n}"))
+                })
+            })
+            .collect();
+        for meeting in &meetings {
+            let is_started = meeting.wait_for(Step::StartedAnswered, PATIENCE);
+            assert!(is_started, "{:?}", meeting.steps());
+            wait_until_more(meeting, 5);
+        }
+        meanwhile(round, &meetings);
+        end(fleet, &meetings);
+        for meeting in &meetings {
+            let holders = fleet.holders(&meeting.streams()[0]);
+            nodes.extend(holders.into_iter().map(|(at, _)| at));
+            let comparison = fleet.comparison(meeting);
+            assert!(comparison.is_exact(), "{comparison:?}");
+        }
+        let calls = fleet.zoom.oauth_calls();
+        // A refresh token that is used twice is refused, and ends the grant.
+        assert!(calls.iter().all(|call| call.status == 200), "{calls:?}");
+        assert!(
+            round == 0 || calls.len() > before,
+            "no refresh in round {round}"
+        );
+        let last = calls.last().map(|call| call.at);
+        wait_until("the end of the last token", || {
+            last.is_some_and(|at| at.elapsed() > lifetime)
+        });
+    }
+    nodes
 }
 
 fn kind(meeting: &MeetingHandle) -> Duplicates {
