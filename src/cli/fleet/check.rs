@@ -161,7 +161,9 @@ fn differences(
         };
         match keys.iter().any(|key| is_must(key)) && !is_own {
             true => {
-                let text = format!("{text}; no meetings are placed on the smaller group");
+                let text = format!(
+                    "{text}; no meetings are placed on the smaller group: give all nodes the same, and reload them"
+                );
                 report.fault("settings", exit::CONFIG, &text);
             }
             false => report.warn("settings", &text),
