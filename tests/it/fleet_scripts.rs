@@ -250,6 +250,7 @@ fn the_model_answers_as_a_real_server_does() {
             "Claim Claimed",
             "Claim Held",
             "Publish Ok",
+            "Publish Overwritten",
             "Publish Newer",
             "Hand Ok",
             "Hand Newer",
@@ -408,7 +409,8 @@ fn the_demo_s_store_answers_as_the_model_does() {
     }
 }
 
-/// A call whose reply was lost is made again: the reply is the one that was lost.
+/// A call whose reply was lost is made again: the reply is the one that was lost. What a publish has overwritten is
+/// said once.
 #[test]
 fn a_call_that_is_made_again_is_answered_alike() {
     let first = number("RTMSD_SEED", 1);
@@ -426,6 +428,12 @@ fn a_call_that_is_made_again_is_answered_alike() {
             );
             if is_repeatable {
                 let again = world.ask(&step, &mut model);
+                let lost = match lost {
+                    Said::Reply(Reply::Overwritten { epoch, .. }) => {
+                        Said::Reply(Reply::Ok { epoch })
+                    }
+                    lost => lost,
+                };
                 assert_eq!(lost, again, "RTMSD_SEED={seed}, call {n}: {step:?}");
             }
         }

@@ -27,6 +27,10 @@ pub const JOIN_MAX: Duration = Duration::from_secs(10);
 /// How often the same trouble is logged.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
+/// How often a process beside which another one of its name has lived looks for what that one has left: of a name
+/// that beats no other node takes anything over.
+const LEFTOVERS_EVERY: Duration = Duration::from_secs(10);
+
 /// A meeting that was claimed, and of which no event has come, is over after this time.
 const SILENT_MAX: Duration = Duration::from_secs(30);
 
@@ -57,6 +61,8 @@ pub(super) struct Beats {
     other: Option<SeenRow>,
     is_doubled: bool,
     doubled_told: Option<Instant>,
+    /// Another process of this name has lived: when to look for what it has left.
+    leftovers_at: Option<Instant>,
     /// Meetings whose lost streams wait for the store's word on who has them.
     confirming: BTreeSet<String>,
     /// It was logged that the store does not answer.
@@ -81,6 +87,7 @@ impl Beats {
             other: None,
             is_doubled: false,
             doubled_told: None,
+            leftovers_at: None,
             confirming: BTreeSet::new(),
             is_unsure_told: false,
             has_failed: false,
@@ -231,6 +238,9 @@ impl Machine {
                 Severity::Info,
                 "the other process of this name is gone: this one takes part again".to_owned(),
             );
+        }
+        if self.beats.leftovers_at.is_some_and(|at| now >= at) {
+            self.beats.leftovers_at = Some(now + LEFTOVERS_EVERY);
             self.take_own_leftovers(now);
         }
         if self.view.look(now, rows) {
@@ -263,7 +273,8 @@ impl Machine {
             // What has ended since, and what was given away, is ours again by the record.
             self.take_own_leftovers(now);
         } else if let Some(former) = former {
-            let by_store = Duration::from_millis(store_ms.saturating_sub(former_ms));
+            // Ages are by absolute differences there: a jump backwards looks like a silence, too.
+            let by_store = Duration::from_millis(store_ms.abs_diff(former_ms));
             if sent.saturating_duration_since(former) >= HINT_STILL || by_store >= HINT {
                 // Still sure, and silent for long enough to be taken for dead by who has a hint of Zoom's; by the
                 // store's clock, too, which may have jumped.
@@ -346,6 +357,14 @@ impl Machine {
         }
     }
 
+    /// A stream of this meeting was displaced again, soon after it was let in: another node wants it, too. No
+    /// connection is opened before the store has said who has the record; while it does not answer, the two would
+    /// displace each other until the permit ends.
+    pub(super) fn withhold(&mut self, now: Instant, id: &str) {
+        self.beats.confirming.insert(id.to_owned());
+        self.outputs.push_back(Output::Permit { until: now });
+    }
+
     /// Permits new connections, unless lost streams may be another's by now.
     fn permit(&mut self) {
         if let Some(until) = self.beats.permit
@@ -422,6 +441,7 @@ impl Machine {
     fn name_is_taken(&mut self, now: Instant, other: SeenRow) {
         if self.beats.confirmed > 0 {
             self.beats.is_doubled = true;
+            self.beats.leftovers_at = Some(now);
             let told = self.beats.doubled_told;
             if told.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY) {
                 self.beats.doubled_told = Some(now);

@@ -301,6 +301,14 @@ pub enum Reply {
         /// The epoch from now on.
         epoch: u64,
     },
+    /// To [`Call::Publish`]: done, and the record listed streams that this publish does not. The same call again
+    /// says [`Reply::Ok`].
+    Overwritten {
+        /// The epoch from now on.
+        epoch: u64,
+        /// The record as it was before.
+        before: Record,
+    },
     /// To [`Call::Publish`] and [`Call::Hand`]: the record is another's.
     Newer(Record),
     /// To [`Call::Owned`].

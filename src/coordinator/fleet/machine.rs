@@ -193,6 +193,11 @@ impl Machine {
         }
     }
 
+    /// There is a new connection to the store: what it took since the last good beat it may have lost.
+    pub fn handle_connected(&mut self) {
+        self.beats.has_failed = true;
+    }
+
     /// What the coordinator has of a meeting has changed.
     pub fn meeting_is(&mut self, now: Instant, state: MeetingState) {
         self.state_changed(now, state);

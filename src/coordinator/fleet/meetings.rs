@@ -81,6 +81,8 @@ pub(super) struct Held {
     pub(super) streams: Vec<StreamState>,
     pub(super) is_over: bool,
     pub(super) entry: Option<Vec<u8>>,
+    /// Streams that the record listed by our own word, or when we took it.
+    pub(super) listed: Vec<String>,
     /// Grows with each change.
     pub(super) version: u64,
     /// The version that the store has, and the one that it is just told.

@@ -42,6 +42,7 @@
 //! | who lives, who gets a meeting | `view` |
 //! | an event for another's meeting, a new meeting, its guard | `resolve` |
 //! | what is held, and whose the record is | `publish` |
+//! | a record is ours: what it knew | `adopt` |
 //! | a dead node, or an earlier process of this one | `takeover` |
 //! | the store does not answer | `store_down` |
 //! | a planned stop | `handover` |
@@ -52,6 +53,7 @@
 //!
 //! # What is simpler than it could be, and what that costs
 //!
+//! - What a publish overwrites is said once: if that answer is lost, streams that only the old record named are.
 //! - One record per meeting. Where two nodes each receive a stream of one meeting, the one without the record gives
 //!   its stream to the other, as in a planned stop: a gap of one connect. It takes a pause or a cut in the moment
 //!   in which a second stream begins.
@@ -77,6 +79,7 @@
     )
 )]
 
+mod adopt;
 mod beat;
 mod broadcast;
 pub mod call;

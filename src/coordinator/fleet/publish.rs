@@ -5,26 +5,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Tail};
-use super::counts::Gap;
-use super::face::{Adoption, MeetingState, Output, Predecessor, StreamState};
-use super::guard::End;
+use super::call::Call;
+use super::face::{MeetingState, Output, StreamState};
 use super::machine::Machine;
 use super::meetings::{Held, Wish};
 use super::record::{Phase, Record, StreamPhase};
+use super::resolve::RESTART_MAX;
 use super::store_down::Loss;
 use super::view::{DEAD, QUIET, STILL};
 use crate::domain::severity::Severity;
-
-/// Zoom lets a stream be joined for this long after its owner's last sign of life: a lost connection may be
-/// noticed after 40 s, and 60 s follow.
-pub const WINDOW_AFTER_DEATH: Duration = Duration::from_secs(110);
-
-/// The same after a hand-over, where Zoom sees the connection being closed.
-pub const WINDOW_AFTER_CLOSE: Duration = Duration::from_secs(60);
-
-/// At least this.
-const WINDOW_MIN: Duration = Duration::from_secs(15);
 
 /// Who is refused at Zoom, as another has the stream, asks again after this time whether that one has the record
 /// by now.
@@ -58,24 +47,25 @@ impl Held {
     /// Who is displaced soon after it was let in asks once more before it tries again: the other one's word may
     /// have come to the store after ours, which said that no node receives.
     fn ask_if_displaced(&mut self, now: Instant) {
-        if self.is_displaced() {
+        if self.is_lost(Loss::is_short) {
             self.ask_again = Some(now + ASK_SOON);
         }
     }
 
     /// And goes on asking: no message says who has the record by now.
     fn ask_while_displaced(&mut self, now: Instant) {
-        if self.ask_again.is_none() && self.is_displaced() {
+        if self.ask_again.is_none() && self.is_lost(Loss::is_short) {
             self.ask_again = Some(now + ASK_DISPLACED);
         }
     }
 
-    fn is_displaced(&self) -> bool {
-        let is_displaced = |s: &StreamState| {
+    /// Whether a stream of it is lost, in that way.
+    fn is_lost(&self, how: impl Fn(&Loss) -> bool) -> bool {
+        let is_it = |s: &StreamState| {
             let loss = self.losses.get(&s.stream_id);
-            s.phase == StreamPhase::Lost && loss.is_some_and(Loss::is_short)
+            s.phase == StreamPhase::Lost && loss.is_some_and(&how)
         };
-        self.streams.iter().any(is_displaced)
+        self.streams.iter().any(is_it)
     }
 
     /// Who is refused wants to know who has the stream.
@@ -136,12 +126,16 @@ impl Machine {
             held.touch();
             held.ask_if_displaced(now);
         }
+        let is_quarrel = is_news && held.release.is_none() && held.is_lost(Loss::is_quarrel);
         held.ask_if_refused(now);
         if held.is_over {
             // It ended before it was closed for its heir.
             held.release = None;
         }
         let id = state.meeting;
+        if is_quarrel {
+            self.withhold(now, &id);
+        }
         self.end_quarrels(&id);
         self.step(now, &id);
     }
@@ -189,28 +183,6 @@ impl Machine {
         }
     }
 
-    /// While another node has the record of a meeting of which we receive a stream: its death is a take-over as
-    /// any other, with all that it knew. Until that is settled nothing is published, which would take the record
-    /// without it. `true` if there is something to wait for.
-    pub(super) fn rival_is_silent(&mut self, now: Instant, id: &str) -> bool {
-        let takes = self.takes_meetings() && self.beats.is_settled(now);
-        let Some(meeting) = self.meetings.get_mut(id) else {
-            return false;
-        };
-        let Some(rival) = meeting.held.as_ref().and_then(|held| held.rival.clone()) else {
-            return false;
-        };
-        let is_quiet = self.view.row(&rival).is_none_or(|row| row.age >= QUIET);
-        if is_quiet && takes && self.view.is_dead(&rival, DEAD, STILL) {
-            meeting.wish = Some(Wish {
-                from: Some(rival),
-                limit: DEAD,
-            });
-            self.step(now, id);
-        }
-        is_quiet
-    }
-
     /// It is not known whether the store was told.
     pub(super) fn publish_failed(&mut self, id: &str) {
         if let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) {
@@ -219,7 +191,13 @@ impl Machine {
     }
 
     /// The record is ours.
-    pub(super) fn published(&mut self, now: Instant, id: &str, epoch: u64) {
+    pub(super) fn published(
+        &mut self,
+        now: Instant,
+        id: &str,
+        epoch: u64,
+        streams: &[(String, StreamPhase)],
+    ) {
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
         };
@@ -232,6 +210,7 @@ impl Machine {
         held.published = held.asked;
         held.touched = Some(now);
         held.is_entry_asked = false;
+        held.listed = streams.iter().map(|(id, _)| id.clone()).collect();
         if std::mem::take(&mut held.is_left) {
             let meeting = id.to_owned();
             self.outputs.push_back(Output::Resume { meeting });
@@ -264,15 +243,22 @@ impl Machine {
         // in the record what is given up here.
         let is_settled = self.beats.is_settled(now);
         let is_silent = is_settled && self.view.is_dead(&record.owner.node, DEAD, STILL);
-        let is_dead = (record.silent_for).is_none_or(|silent| silent >= DEAD && is_silent);
+        // Who wrote the record a moment ago lives, whatever its row says.
+        let has_written = record.phase == Phase::Held && record.age < DEAD;
+        let is_absent = !has_written && record.silent_for.is_none_or(|silent| silent >= QUIET);
+        let is_dead =
+            is_absent && (record.silent_for).is_none_or(|silent| silent >= DEAD && is_silent);
         let is_own_name = record.owner.node == self.config.me.node;
         let takes = self.drain.is_none() && !self.beats.is_doubled();
-        if is_dead {
+        // Nothing is connected of what lies in the state directory: that can wait until its owner is seen.
+        if is_dead || held.is_left && is_absent {
             held.rival = Some(record.owner.node.clone());
             held.ask_again = Some(now + ASK_AGAIN);
             // What lies in the state directory is published until the store has said whose it is.
             meeting.not_before = Some(now + ASK_SOON);
-            if is_own_name {
+            let since = *meeting.dead_since.get_or_insert(now);
+            let is_late = now.saturating_duration_since(since) >= RESTART_MAX;
+            if is_own_name || takes && is_settled && (is_silent || is_late) {
                 meeting.wish = Some(Wish {
                     from: Some(record.owner.node.clone()),
                     limit: DEAD,
@@ -280,6 +266,7 @@ impl Machine {
             }
             return;
         }
+        meeting.dead_since = None;
         // It was given to another node, which has not taken it.
         if matches!(record.phase, Phase::Placed | Phase::Handing) {
             held.ask_again = Some(now + ASK_AGAIN);
@@ -360,6 +347,7 @@ impl Machine {
             return;
         };
         held.streams.retain(|s| !streams.contains(&s.stream_id));
+        held.listed.retain(|id| !streams.contains(id));
         streams.iter().for_each(|stream| {
             held.losses.remove(stream);
             self.streams.remove(stream);
@@ -381,90 +369,5 @@ impl Machine {
             is_all,
             heir,
         });
-    }
-
-    /// A claim has made a meeting ours.
-    pub(super) fn is_ours(
-        &mut self,
-        now: Instant,
-        id: &str,
-        epoch: u64,
-        before: Option<Record>,
-        tails: Vec<(String, Tail)>,
-        silent_for: Option<Duration>,
-    ) {
-        self.end_guard(id, End::Again);
-        // Who was to get it from us is dead.
-        self.take_back(now, id);
-        let silent_for = (before.as_ref().zip(silent_for))
-            .map(|(before, silent)| self.view.silence(now, &before.owner, silent));
-        let Some(meeting) = self.meetings.get_mut(id) else {
-            return;
-        };
-        meeting.begin_again();
-        meeting.owner = None;
-        // The same word a second time: nothing new.
-        let is_known = (meeting.held.as_ref()).is_some_and(|held| held.epoch == epoch);
-        let held = meeting.held.get_or_insert_with(|| Held {
-            is_silent: true,
-            ..Held::default()
-        });
-        if epoch < held.epoch {
-            // The store has lost it meanwhile and counts from one: it is told.
-            held.touch();
-        }
-        let epoch = epoch.max(held.epoch);
-        held.epoch = epoch;
-        held.rival = None;
-        held.touched = Some(now);
-        if std::mem::take(&mut held.is_left) {
-            let meeting = id.to_owned();
-            self.outputs.push_back(Output::Resume { meeting });
-        }
-        match before.filter(|_| !is_known) {
-            // Its former owner knew that it was over; the event that came for it may say otherwise.
-            Some(record) if record.phase == Phase::Ended => {
-                held.is_over |= held.is_silent;
-                held.touch();
-            }
-            // What there is to do with it comes as an event.
-            Some(record) if record.entry.is_empty() => {}
-            Some(record) => {
-                let silent_for = match record.phase {
-                    Phase::Handing => Some(record.age),
-                    _ => silent_for,
-                };
-                let window = match record.phase {
-                    Phase::Handing => WINDOW_AFTER_CLOSE,
-                    _ => WINDOW_AFTER_DEATH.saturating_sub(silent_for.unwrap_or_default()),
-                };
-                let owner = &record.owner;
-                let predecessor = (*owner != self.config.me).then(|| Predecessor {
-                    node: owner.node.clone(),
-                    epoch: record.epoch,
-                });
-                if let Some(predecessor) = &predecessor {
-                    held.gap = Gap::after(now, &record, silent_for, &held.streams);
-                    let streams = record.streams.len();
-                    let text = format!(
-                        "meeting {id} taken over from {} with {streams} streams, epoch {epoch}",
-                        predecessor.node
-                    );
-                    self.outputs.push_back(Output::Log(Severity::Info, text));
-                }
-                let adoption = Adoption {
-                    meeting: id.to_owned(),
-                    tails,
-                    epoch,
-                    window: window.max(WINDOW_MIN),
-                    silent_for: silent_for.unwrap_or_default(),
-                    predecessor,
-                    entry: record.entry,
-                };
-                self.outputs.push_back(Output::Adopt(Box::new(adoption)));
-            }
-            None => {}
-        }
-        self.give_entries(id);
     }
 }

@@ -7,11 +7,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::adopt::WINDOW_AFTER_CLOSE;
 use super::call::{Call, Claimable, Member, Message, Reply, Tail};
 use super::face::{Adoption, Output, Predecessor};
 use super::machine::{Machine, TICK};
 use super::meetings::{Meeting, Parcel, Release};
-use super::publish::WINDOW_AFTER_CLOSE;
 use super::record::{Phase, Record};
 use super::view::{DEAD, QUIET};
 use crate::domain::severity::Severity;
@@ -41,6 +41,8 @@ impl Machine {
             given: None,
             look_at: None,
         });
+        // Nothing of it connects until then.
+        self.is_confirmed(id);
         let meeting = id.to_owned();
         let heir = node;
         self.outputs.push_back(Output::Release { meeting, heir });
@@ -76,7 +78,9 @@ impl Machine {
         };
         let epoch = held.epoch;
         let Some(release) = &mut held.release else {
-            return;
+            // It was taken back while they were being closed.
+            let meeting = id.to_owned();
+            return self.outputs.push_back(Output::Resume { meeting });
         };
         release.parcel = Some(Parcel {
             epoch,
@@ -170,7 +174,7 @@ impl Machine {
         let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) else {
             return;
         };
-        if held.release.take().is_some() {
+        if let Some(release) = held.release.take() {
             let wait = held.home_wait.max(HOME_AGAIN);
             held.home_again = Some(now + wait);
             held.home_wait = (2 * wait).min(HOME_AGAIN_MAX);
@@ -178,8 +182,11 @@ impl Machine {
                 .values_mut()
                 .for_each(|loss| loss.begin_again(now));
             held.touch();
-            let meeting = id.to_owned();
-            self.outputs.push_back(Output::Resume { meeting });
+            // While the sockets are being closed nothing can be connected again.
+            if release.parcel.is_some() {
+                let meeting = id.to_owned();
+                self.outputs.push_back(Output::Resume { meeting });
+            }
         }
     }
 
@@ -195,8 +202,8 @@ impl Machine {
             return;
         };
         let record = match record {
-            Some(record) if record.owner != me || is_joined => record,
-            // The store has lost what it was told.
+            Some(record) if record.owner != me => record,
+            // The store has lost what it was told, or who had the record.
             _ if is_joined => return self.take_back(now, id),
             lost => {
                 if let (Some(parcel), Some(lost)) = (&mut release.parcel, lost) {
@@ -209,8 +216,11 @@ impl Machine {
         };
         let is_known = |id: &String| record.streams.iter().any(|(known, _)| known == id);
         let is_taken = match record.phase {
-            _ if is_joined => record.phase == Phase::Held && release.streams.iter().all(is_known),
-            Phase::Held | Phase::Ended => true,
+            // Who took it knows what is in the record; who joins it, or took it from elsewhere, may know less.
+            Phase::Held if is_joined || record.owner.node != release.heir.node => {
+                release.streams.iter().all(is_known)
+            }
+            Phase::Held | Phase::Ended => !is_joined,
             Phase::Placed | Phase::Handing => record.owner.node != release.heir.node,
         };
         let given = release.given.unwrap_or(now);

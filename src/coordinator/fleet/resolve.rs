@@ -23,7 +23,7 @@ pub(super) const AGAIN: Duration = Duration::from_millis(500);
 pub(super) const NONE_MAX: Duration = Duration::from_secs(2);
 
 /// An owner of another boot has this long to take back what is its own.
-const RESTART_MAX: Duration = Duration::from_secs(6);
+pub(super) const RESTART_MAX: Duration = Duration::from_secs(6);
 
 /// A start whose owner's queue is full for this long is taken here.
 const FULL_MAX: Duration = Duration::from_secs(5);
@@ -81,9 +81,7 @@ impl Machine {
         } else if held.is_some_and(|held| held.release.is_some()) {
             self.hand(now, id);
         } else if held.is_some_and(|held| held.is_to_publish(now)) {
-            if !self.rival_is_silent(now, id) {
-                self.publish(now, id);
-            }
+            self.publish(now, id);
         } else if !meeting.waiting.is_empty() {
             self.route(now, id);
         } else if meeting.guard.as_ref().is_some_and(|guard| now >= guard.due) {
@@ -160,7 +158,12 @@ impl Machine {
                 true => self.next_heir(now, id, &to, &reply),
                 false => self.placed(now, id, &to, reply),
             },
-            (Call::Publish { .. }, Reply::Ok { epoch }) => self.published(now, id, epoch),
+            (Call::Publish { streams, .. }, Reply::Ok { epoch }) => {
+                self.published(now, id, epoch, &streams);
+            }
+            (Call::Publish { streams, .. }, Reply::Overwritten { epoch, before }) => {
+                self.has_overwritten(now, id, epoch, &streams, before);
+            }
             (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
             (Call::Hand { .. }, Reply::Ok { epoch }) => self.handed(now, id, Some(epoch)),
             (Call::Send { .. }, Reply::Sent { has_room: true }) => self.handed(now, id, None),

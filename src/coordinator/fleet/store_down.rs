@@ -6,9 +6,10 @@
 //! 2. A start that Zoom delivers here is received here: Zoom delivers it once. What belongs to others waits as
 //!    an intent until the store answers; that a participant has joined there is dropped.
 //! 3. A stream that is lost reconnects while the permit holds. Later it waits [`WAIT`], then tries every
-//!    [`WAIT`] until it is let in, but once: let in and lost again within [`STEADY`], it is another's. Refused
-//!    as another's until [`TRY_MAX`], it is another's as well: a refusal may also be the old connection, which
-//!    Zoom has not missed yet. Many lost at once are a take-over by a node that sees the store: no try at all.
+//!    [`WAIT`] until it is let in, but once: let in and lost again within [`STEADY`], another node seems to have it,
+//!    as where Zoom refuses it. It is given up as that one's after [`TRY_MAX`], not sooner: a refusal may also be
+//!    the old connection, which Zoom has not missed yet, and who has displaced it may give it up as well. Many
+//!    lost at once are a take-over by a node that sees the store: no try at all.
 //! 4. The same holds for a process that starts meanwhile, for the streams of its state directory.
 //! 5. When the store answers, all is published, and the record decides; then what waits is routed.
 //!
@@ -31,7 +32,7 @@ pub const WAIT: Duration = Duration::from_secs(10);
 /// A stream that runs for this long after a try is ours.
 pub const STEADY: Duration = Duration::from_secs(60);
 
-/// A stream that Zoom has refused as another's for this long is given up.
+/// A stream that seems to be another's for this long is given up.
 pub const TRY_MAX: Duration = Duration::from_secs(45);
 
 /// A stream of a meeting whose record another node has is given up when it was lost so often soon after it
@@ -288,10 +289,11 @@ impl Loss {
             return Next::Wait;
         };
         let for_long = |at: Instant, long| now.saturating_duration_since(at) >= long;
-        let is_others = stream.is_refused && self.tried.is_some() && for_long(since, TRY_MAX);
-        if self.accepted.is_some() || is_others {
+        let is_displaced = self.accepted.is_some();
+        let is_others = is_displaced || stream.is_refused && self.tried.is_some();
+        if is_others && for_long(since, TRY_MAX) {
             Next::GiveUp
-        } else if stream.phase == StreamPhase::Lost && are_taken {
+        } else if is_displaced || stream.phase == StreamPhase::Lost && are_taken {
             Next::Wait
         } else if for_long(self.tried.unwrap_or(since), wait) {
             Next::Try

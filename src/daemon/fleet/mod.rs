@@ -328,6 +328,7 @@ impl Daemon {
                 fleet.machine.handle_reply(now, id, reply);
             }
             FleetNews::Store(News::Up(facts)) => {
+                fleet.machine.handle_connected();
                 fleet.is_up(facts);
                 self.rest_timer.publish_grants();
             }

@@ -66,8 +66,12 @@ impl Codec {
             },
             Call::Claim { meeting, .. } => self.claimed(meeting, value),
             Call::Publish { meeting, .. } | Call::Hand { meeting, .. } => match words(value)? {
-                ("ok", [epoch, ..]) => Some(Reply::Ok {
+                ("ok", [epoch]) => Some(Reply::Ok {
                     epoch: number(epoch)?,
+                }),
+                ("ok", [epoch, before]) => Some(Reply::Overwritten {
+                    epoch: number(epoch)?,
+                    before: self.record(meeting, before)?,
                 }),
                 ("newer", [record, ..]) => Some(Reply::Newer(self.record(meeting, record)?)),
                 ("full", _) => Some(Reply::QueueFull),

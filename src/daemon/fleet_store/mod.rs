@@ -14,6 +14,8 @@
 //!   was lost gets the same reply when it is made again. About 60 bytes a meeting.
 //! - A set `o:<node>` can name a meeting that another node took by `publish`: the script cannot know the key of
 //!   the set beforehand. The former owner's next `publish`, or a `claim` that expects it, removes the name.
+//! - A claim writes "lost" where the former owner received: until the new one does, who receives has the record.
+//! - A publish that overwrites a list with streams that it does not name says what stood there.
 //! - A row in `nodes` is `at_ms|boot|JSON`: scripts need the boot, and not every store has a JSON parser.
 
 pub mod advice;

@@ -170,7 +170,15 @@ impl Model {
                 }
             }
         }
-        let (mut epoch, mut before) = (r.epoch, current);
+        let streams = not_received(&r.streams);
+        let r = Read {
+            streams: streams.clone(),
+            ..r
+        };
+        let (mut epoch, mut before) = (r.epoch, None);
+        if let Some(owner) = &owner {
+            before = Some(self.record(nodes, &r, owner, &r.boot, r.epoch, &r.phase, &r.at)?);
+        }
         if is_same && !is_free {
             before = match was(&r.was) {
                 Some((owner, boot, epoch, phase, at)) => {
@@ -179,7 +187,11 @@ impl Model {
                 None => before.filter(|_| r.entry.is_some()),
             };
             if phase == b"held" && r.phase != b"held" {
-                let pairs = [("phase", phase.clone()), ("at_ms", text(self.now))];
+                let pairs = [
+                    ("phase", phase.clone()),
+                    ("at_ms", text(self.now)),
+                    ("streams", streams),
+                ];
                 self.put(key, &pairs)?;
             }
         } else {
@@ -191,6 +203,7 @@ impl Model {
                 ("phase", phase.clone()),
                 ("at_ms", text(self.now)),
                 ("was", r.as_was()),
+                ("streams", streams),
             ];
             self.put(key, &pairs)?;
             self.drop_members(old_set, std::slice::from_ref(meeting))?;
@@ -225,6 +238,10 @@ impl Model {
         };
         let (r, had) = (self.read(key)?, parsed(had));
         let mut epoch = r.epoch.max(had).max(1);
+        let before = match &r.owner {
+            Some(owner) => self.record(nodes, &r, owner, &r.boot, r.epoch, &r.phase, &r.at)?,
+            None => Value::Nil,
+        };
         let mut pairs = Vec::new();
         let is_known = r.boot == *previous && r.phase == b"held" && r.epoch <= had;
         if let Some(owner) = &r.owner
@@ -237,8 +254,7 @@ impl Model {
                 if owner != me {
                     self.drop_members(my_set, std::slice::from_ref(meeting))?;
                 }
-                let record = self.record(nodes, &r, owner, &r.boot, r.epoch, &r.phase, &r.at)?;
-                return Ok(words("newer", [record]));
+                return Ok(words("newer", [before]));
             }
             epoch = r.epoch.max(had) + 1;
             pairs.push(("was", r.as_was()));
@@ -271,6 +287,9 @@ impl Model {
             self.add_member(my_set, meeting)?;
         }
         self.expire(my_set, RECORD)?;
+        if !gone.is_empty() && r.phase != b"ended" && phase != b"ended" {
+            return Ok(words("ok", [int(epoch), before]));
+        }
         Ok(words("ok", [int(epoch)]))
     }
 
@@ -501,6 +520,16 @@ fn ids(streams: &[u8]) -> Vec<Text> {
         Some(line[space + 1..].to_vec())
     });
     ids.filter(|id| !id.is_empty()).collect()
+}
+
+/// The same streams, none of them received.
+fn not_received(streams: &[u8]) -> Text {
+    let lines = streams.split_inclusive(|byte| *byte == b'\n');
+    let lines = lines.flat_map(|line| match line.strip_prefix(b"receiving ") {
+        Some(id) => [&b"lost "[..], id],
+        None => [line, b""],
+    });
+    lines.flatten().copied().collect()
 }
 
 fn receives(streams: &[u8]) -> bool {

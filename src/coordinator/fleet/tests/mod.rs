@@ -5,6 +5,7 @@ mod counts;
 mod events;
 mod flows;
 mod home;
+mod known;
 mod leaving;
 mod simulation;
 mod store_down;

@@ -87,10 +87,47 @@ fn store_down_3_who_is_displaced_after_its_try_gives_the_stream_up() {
     world.run(secs(12));
     assert_eq!(world.receiver("s1"), Some("a"), "one try");
     world.displace("s1");
-    world.run(secs(40));
+    // Who has displaced it may give it up: it is kept until Zoom would have closed it.
+    world.run(secs(44));
     assert_eq!(world.receiver("s1"), Some("stranger"));
+    assert!(world.running("a", "s1").is_some());
+    world.run(secs(2));
     assert!(world.running("a", "s1").is_none());
     assert_eq!(world.tries_without_permit, 1);
+}
+
+#[test]
+fn store_down_3_who_is_displaced_goes_on_when_the_store_says_that_it_has_the_stream() {
+    let mut world = fleet(Duplicates::Displace, &["a"]);
+    world.begin("m1", "s1", None);
+    world.run(secs(2));
+    world.is_store_down = true;
+    world.run(secs(6));
+    world.displace("s1");
+    world.run(secs(12));
+    world.displace("s1");
+    world.run(ms(100));
+    // Who has displaced it was a node that gave it up at once.
+    world.drop_connection("s1");
+    world.run(secs(1));
+    world.is_store_down = false;
+    world.until(secs(5), |world| world.receiver("s1") == Some("a"));
+}
+
+#[test]
+fn rule_1_who_is_displaced_again_waits_for_the_store_though_the_permit_holds() {
+    let mut world = fleet(Duplicates::Displace, &["a"]);
+    world.begin("m1", "s1", None);
+    world.run(ms(5100));
+    world.is_store_down = true;
+    world.displace("s1");
+    world.run(ms(100));
+    assert_eq!(world.receiver("s1"), Some("a"), "at once");
+    world.displace("s1");
+    world.run(secs(2));
+    assert_eq!(world.receiver("s1"), Some("stranger"));
+    world.is_store_down = false;
+    world.until(secs(5), |world| world.receiver("s1") == Some("a"));
 }
 
 #[test]

@@ -36,15 +36,21 @@ for id in string.gmatch(r[6] or '', '%l+ ([^\n]+)\n') do
     end
   end
 end
+-- Who claims does not receive yet: until it does, whoever receives may take the record.
+r[6] = string.sub(string.gsub('\n' .. (r[6] or ''), '\nreceiving ', '\nlost '), 2)
+if before then before[7] = r[6] end
 if same and not free then
   -- Again, or what another node has placed here. Who had it before is in the record.
   local o, b, e, p, at = string.match(r[8] or '', '^(.-)|(%x+)|(%d+)|(%l+)|(%d+)$')
   before = o and record(o, b, e, p, at) or r[7] and before
-  if phase == 'held' and r[4] ~= 'held' then redis.call('HSET', KEYS[1], 'phase', phase, 'at_ms', now) end
+  if phase == 'held' and r[4] ~= 'held' then
+    redis.call('HSET', KEYS[1], 'phase', phase, 'at_ms', now, 'streams', r[6])
+  end
 else
   if not same then epoch = epoch + 1 end
   local was = r[1] and table.concat({r[1], r[2], r[3], r[4], r[5]}, '|') or ''
-  redis.call('HSET', KEYS[1], 'owner', to, 'boot', boot, 'epoch', epoch, 'phase', phase, 'at_ms', now, 'was', was)
+  redis.call('HSET', KEYS[1], 'owner', to, 'boot', boot, 'epoch', epoch, 'phase', phase, 'at_ms', now, 'was', was,
+    'streams', r[6])
   redis.call('SREM', KEYS[5], meeting)
 end
 redis.call('PEXPIRE', KEYS[1], 10800000)

@@ -1,10 +1,12 @@
 //! One process: a machine, a small coordinator, and what its state directory would hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::super::super::*;
 use super::zoom::ConnId;
+use crate::daemon::fleet_store::Codec;
 use crate::domain::turn::Turn;
 
 /// An event, as its body says it.
@@ -112,6 +114,8 @@ pub(crate) struct Disk {
 pub(crate) struct Process {
     pub(crate) machine: Machine,
     pub(crate) me: Member,
+    /// How it asks the store.
+    pub(crate) codec: Rc<Codec>,
     pub(crate) meetings: BTreeMap<String, Entry>,
     /// Meetings of the state directory that were not resumed yet.
     pub(crate) left: BTreeMap<String, Entry>,

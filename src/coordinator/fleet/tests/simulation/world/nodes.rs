@@ -1,9 +1,11 @@
 //! Nodes: they start, are killed, lost, stopped and drained.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::super::super::super::*;
 use super::super::process::{Entry, Process, Told, read};
+use super::store::codec;
 use super::{ConnId, Happens, World, ms, secs};
 use crate::domain::turn::Turn;
 
@@ -52,6 +54,7 @@ impl World {
         let machine = Machine::new(now, config, lefts.collect());
         node.process = Some(Process {
             machine,
+            codec: Rc::new(codec(me.clone())),
             me,
             meetings: over,
             left,
@@ -191,6 +194,7 @@ impl World {
         self.start_with(key, |config| config.me.node = name);
         if let Some(process) = self.process(key) {
             process.me.node = process.machine.name().to_owned();
+            process.codec = Rc::new(codec(process.me.clone()));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The store, through the translation that a real one is asked with.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use super::super::super::super::*;
@@ -15,10 +16,9 @@ impl World {
         let mut reply = Reply::Failed;
         let mut at = late;
         if !is_cut {
-            let Some(me) = self.me_of(name, run) else {
+            let Some(codec) = self.codec_of(name, run) else {
                 return;
             };
-            let codec = codec(me);
             let store_ms = self.store_ms();
             let commands = codec.encode(call);
             let values: Vec<Value> = (commands.iter())
@@ -62,9 +62,9 @@ impl World {
         self.at(at, name, run, Happens::Answered { id, reply });
     }
 
-    pub(super) fn me_of(&self, name: &str, run: u64) -> Option<Member> {
+    fn codec_of(&self, name: &str, run: u64) -> Option<Rc<Codec>> {
         let node = self.nodes.get(name).filter(|node| node.run == run)?;
-        Some(node.process.as_ref()?.me.clone())
+        Some(Rc::clone(&node.process.as_ref()?.codec))
     }
 
     pub(super) fn read_inbox(&mut self, name: &str) {
@@ -78,7 +78,7 @@ impl World {
         if is_cut || !process.machine.has_room() {
             return;
         }
-        let codec = codec(process.me.clone());
+        let codec = Rc::clone(&process.codec);
         let command = codec.read_messages(&process.inbox_after);
         let value = self.store.call(store_ms, &command);
         let (queued, last) = codec.messages(&value).expect("entries of a queue");
@@ -94,7 +94,7 @@ impl World {
         self.drain_outputs(name);
     }
 
-    /// Connections to the store were dropped: the queue is read from its begin.
+    /// Connections to the store were dropped, and made again: the queue is read from its begin.
     pub(crate) fn reread(&mut self) {
         for process in self
             .nodes
@@ -102,6 +102,7 @@ impl World {
             .filter_map(|node| node.process.as_mut())
         {
             process.inbox_after = "0".to_owned();
+            process.machine.handle_connected();
         }
     }
 
@@ -134,7 +135,10 @@ impl World {
         let knows = |node: &Node| {
             let memory = node.process.iter();
             let memory = memory.flat_map(|it| it.meetings.values().chain(it.left.values()));
-            let mut all = memory.chain(node.disk.meetings.values());
+            // A running process may have given up what it has not saved yet.
+            let disk = node.disk.meetings.values();
+            let disk = disk.filter(|_| node.process.is_none());
+            let mut all = memory.chain(disk);
             all.any(has) || node.disk.intents.values().any(is_told)
         };
         let mut nodes = self.nodes.values().filter(|node| !node.is_lost);
@@ -143,7 +147,9 @@ impl World {
 
     /// In the entry of a meeting, or as a start in a queue.
     pub(super) fn is_in_store(&self, id: &str) -> bool {
-        let words = [format!(" {id}="), format!(",{id}="), format!(" {id} ")];
+        let meeting = &self.zoom.streams[id].meeting;
+        let start = format!("starts {meeting} {id} ");
+        let words = [format!(" {id}="), format!(",{id}="), start];
         let dump = self.store.dump();
         let mut values = dump.iter().flat_map(|(_, values, _)| values);
         values.any(|value| {
@@ -155,6 +161,6 @@ impl World {
     }
 }
 
-fn codec(me: Member) -> Codec {
+pub(super) fn codec(me: Member) -> Codec {
     Codec::new("app", "secret", "default", me)
 }
