@@ -12,7 +12,7 @@ use crate::{MINUTE, counted, finish, number, phrases_in, received, zoom};
 /// The first comparison is made then, or later, when the server remembers as many streams as it ever does.
 const WARM: Duration = Duration::from_secs(300);
 /// So many streams that are over are remembered, against repeated webhooks.
-const REMEMBERED: u64 = 20_000;
+const REMEMBERED: u64 = 10_000;
 /// Seconds between two phrases of a stream.
 const PAUSE: u64 = 10;
 /// What goes up and down meanwhile, as the intent log between two snapshots, is compared by its largest value in two

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::table::Table;
-use super::{Coordinator, ENTRIES_MAX, ENTRY_BYTES_MAX, Now, RETAIN_ENDED, SWEEP_EVERY};
+use super::{Coordinator, ENDED_MAX, ENTRIES_MAX, ENTRY_BYTES_MAX, Now, RETAIN_ENDED, SWEEP_EVERY};
 
 /// A full table forgets one in so many of its entries.
 const FORGOTTEN_SHARE: usize = 20;
@@ -69,7 +69,17 @@ impl Coordinator {
         !oldest.is_empty()
     }
 
-    /// Removes entries that ended longer ago than Zoom repeats webhooks.
+    /// Since then [`ENDED_MAX`] streams have ended; 0 if they are fewer.
+    fn since_when_enough_ended(&self) -> u64 {
+        let ended = self.streams.values().filter_map(|entry| entry.ended_ms);
+        let mut ended: Vec<u64> = ended.collect();
+        match ended.len().checked_sub(ENDED_MAX) {
+            None | Some(0) => 0,
+            Some(excess) => *ended.select_nth_unstable(excess).1,
+        }
+    }
+
+    /// Removes entries that ended longer ago than Zoom repeats webhooks, and before that if very many do.
     pub(super) fn forget_old(&mut self, now: Now) {
         let is_due = |swept: Instant| now.instant.saturating_duration_since(swept) >= SWEEP_EVERY;
         if !self.swept.is_none_or(is_due) {
@@ -77,6 +87,7 @@ impl Coordinator {
         }
         self.swept = Some(now.instant);
         let before = now.unix_ms.saturating_sub(RETAIN_ENDED.as_millis() as u64);
+        let before = before.max(self.since_when_enough_ended());
         // A meeting without a known end is assumed to last at most thirty hours.
         let abandoned = now.unix_ms.saturating_sub(30 * 3_600_000);
         self.streams

@@ -940,6 +940,29 @@ fn memory_is_bounded_and_running_streams_stay() {
 }
 
 #[test]
+fn of_very_many_ends_the_newest_are_remembered() {
+    let mut w = world(settings());
+    w.started(T0);
+    let ends = ENDED_MAX as u64 + 500;
+    for n in 0..ends {
+        let stream = stream_of(&format!("m{n}"), &format!("x{n}"));
+        w.webhook(T0 + n, ZoomEventKind::StreamStarted(stream));
+        let end = EndReason::Stopped(StopReason(6));
+        w.coordinator.handle_end(w.now, &format!("x{n}"), &end);
+        let over = ZoomEventKind::MeetingEnded(life(&format!("m{n}")));
+        w.webhook(T0 + n, over);
+        w.now.unix_ms += 10;
+    }
+    w.pass(secs(61));
+    w.webhook(T0 + ends, ZoomEventKind::MeetingEnded(life("m0")));
+    let c = &w.coordinator;
+    assert_eq!(c.streams.len(), ENDED_MAX + 1);
+    assert!(!c.streams.contains_key("x499") && c.streams.contains_key("x500"));
+    assert!(!c.meetings.contains_key("m499") && c.meetings.contains_key("m500"));
+    assert_eq!(c.active().count(), 1);
+}
+
+#[test]
 fn bytes_are_bounded_too_and_a_restart_can_read_them() {
     let mut w = world(settings());
     w.started(T0);
