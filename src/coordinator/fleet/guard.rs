@@ -18,7 +18,7 @@ use crate::domain::severity::Severity;
 pub const GUARD: Duration = Duration::from_secs(3);
 
 /// A guard that has found nothing ends after this time.
-const GUARD_MAX: Duration = Duration::from_secs(12);
+pub(super) const GUARD_MAX: Duration = Duration::from_secs(12);
 
 /// Events that a guard repeats at most.
 const GUARDED_MAX: usize = 8;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::call::{Call, Member};
 use super::face::Output;
+use super::guard::GUARD_MAX;
 use super::machine::{Machine, Subject};
+use super::meetings::Meeting;
 use crate::domain::severity::Severity;
 
 /// Meetings released in a tick at most: fifty a second, evenly, so that few streams join at one moment.
@@ -93,12 +95,16 @@ impl Machine {
         let Some(drain) = &self.drain else {
             return;
         };
-        let is_empty = self.meetings.is_empty()
+        let since = now.saturating_duration_since(drain.since);
+        // A balancer that asks no node whether it is ready sends webhooks until the end. What was passed on lies in
+        // the queue of another node, and here on the disk for the next process: it is not waited for without end.
+        let is_kept = |meeting: &Meeting| since < GUARD_MAX || !meeting.is_passed_on();
+        let is_empty = !self.meetings.values().any(is_kept)
             && self.findings.is_empty()
             && self.broadcasts.is_empty()
             && self.has_no_removals()
             && !self.beats.is_under_way;
-        if !is_empty || now.saturating_duration_since(drain.since) < DRAIN_MIN {
+        if !is_empty || since < DRAIN_MIN {
             return;
         }
         let is_store_there = self.is_store_there(now);

@@ -180,6 +180,14 @@ impl Meeting {
             || (self.held.as_ref()).is_some_and(|held| held.has_news() || held.release.is_some())
     }
 
+    /// Whether another node has been sent all that is kept of it.
+    pub(super) fn is_passed_on(&self) -> bool {
+        self.guard.is_some()
+            && self.held.is_none()
+            && self.wish.is_none()
+            && self.waiting.is_empty()
+    }
+
     /// Whether the coordinator has it, and keeps it.
     pub(super) fn is_served(&self) -> bool {
         (self.held.as_ref()).is_some_and(|held| !held.is_left && held.release.is_none())

@@ -33,6 +33,24 @@ fn flow_i_a_drained_node_gives_everything_away() {
 }
 
 #[test]
+fn flow_i_webhooks_that_keep_coming_keep_no_node() {
+    both(|duplicates| {
+        let mut world = with_meetings(duplicates, &["a", "b", "c"], 10);
+        world.drain("a");
+        let mut late = 0;
+        while world.nodes["a"].process.is_some() {
+            assert!(late < 70, "it has not left after 14 s");
+            world.begin(&format!("late{late}"), &format!("l{late}"), Some("a"));
+            world.run(ms(200));
+            late += 1;
+        }
+        world.run(secs(5));
+        let missed = (0..late).find(|n| world.receiver(&format!("l{n}")).is_none());
+        assert_eq!(missed, None);
+    });
+}
+
+#[test]
 fn flow_i_an_heir_that_does_not_take_is_replaced() {
     both(|duplicates| {
         let mut world = fleet(duplicates, &["a", "b", "c"]);

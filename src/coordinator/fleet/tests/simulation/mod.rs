@@ -33,6 +33,10 @@ use zoom::Duplicates;
 
 const SEEDS: u64 = 60;
 
+/// Played besides, because nothing else fails when the rule that they need is taken away: "who has written its record
+/// a moment ago lives" (`publish`).
+const ALSO: [u64; 1] = [66_608];
+
 struct Play {
     world: World,
     names: Vec<String>,
@@ -47,11 +51,13 @@ struct Play {
     twins: u32,
 }
 
-fn seeds() -> std::ops::Range<u64> {
+fn seeds() -> Vec<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     match number("RTMSD_SEED") {
-        Some(seed) => seed..seed + number("RTMSD_SEEDS").unwrap_or(1),
-        None => 0..number("RTMSD_SEEDS").unwrap_or(SEEDS),
+        Some(seed) => (seed..seed + number("RTMSD_SEEDS").unwrap_or(1)).collect(),
+        None => (0..number("RTMSD_SEEDS").unwrap_or(SEEDS))
+            .chain(ALSO)
+            .collect(),
     }
 }
 
@@ -66,7 +72,7 @@ fn every_stream_is_received_by_one_node_after_the_last_fault() {
         }
         played.is_err()
     };
-    let failed: Vec<u64> = seeds().filter(is_failure).collect();
+    let failed: Vec<u64> = seeds().into_iter().filter(is_failure).collect();
     assert!(failed.is_empty(), "RTMSD_SEED={}", failed[0]);
 }
 
