@@ -1,6 +1,6 @@
 //! `rtmsd authorize` with the real binary: by the public listener, by a loopback port, pasted.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -84,7 +84,11 @@ impl Authorizing {
 
     fn paste(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().expect("it is open");
-        writeln!(stdin, "{text}").expect("it reads");
+        let written = writeln!(stdin, "{text}");
+        // It may have read enough, and be gone.
+        if written.is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            panic!("it does not read");
+        }
     }
 
     /// Waits for its end: exit code, and what it said on both streams.
