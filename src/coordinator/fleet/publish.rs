@@ -183,10 +183,11 @@ impl Machine {
         }
     }
 
-    /// It is not known whether the store was told.
+    /// It is not known whether the store was told: it is asked again, also where nothing has changed.
     pub(super) fn publish_failed(&mut self, id: &str) {
         if let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) {
             held.is_entry_new |= std::mem::take(&mut held.is_entry_asked);
+            held.touch();
         }
     }
 
