@@ -338,7 +338,9 @@ impl Coordinator {
 
     /// The whole state for a restart.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut json = Vec::with_capacity(SNAPSHOT_ROOM);
+        let mut json = Vec::new();
+        // Where there is no room for that, it grows as it is written.
+        let _ = json.try_reserve_exact(SNAPSHOT_ROOM);
         match serde_json::to_writer(&mut json, self) {
             Ok(()) => json,
             Err(_) => Vec::new(),

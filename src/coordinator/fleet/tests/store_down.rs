@@ -1,18 +1,24 @@
 //! The store-down rule, clause by clause, and rule 1.
 
 use super::super::*;
-use super::simulation::world::{ms, secs};
+use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, cut, fleet};
+
+/// A node that has received a stream, and is unsure since.
+fn alone(duplicates: Duplicates) -> World {
+    let mut world = fleet(duplicates, &["a"]);
+    world.begin("m1", "s1", None);
+    world.run(secs(2));
+    world.is_store_down = true;
+    world.run(secs(6));
+    world
+}
 
 #[test]
 fn rule_1_nothing_connects_without_a_permit() {
     both(|duplicates| {
-        let mut world = fleet(duplicates, &["a"]);
-        world.begin("m1", "s1", None);
-        world.run(secs(2));
-        world.is_store_down = true;
-        world.run(secs(6));
+        let mut world = alone(duplicates);
         // The connection is lost: nothing is tried for ten seconds.
         world.drop_connection("s1");
         world.run(secs(9));
@@ -78,11 +84,7 @@ fn store_down_3_many_lost_at_once_are_not_tried() {
 
 #[test]
 fn store_down_3_who_is_displaced_after_its_try_gives_the_stream_up() {
-    let mut world = fleet(Duplicates::Displace, &["a"]);
-    world.begin("m1", "s1", None);
-    world.run(secs(2));
-    world.is_store_down = true;
-    world.run(secs(6));
+    let mut world = alone(Duplicates::Displace);
     world.displace("s1");
     world.run(secs(12));
     assert_eq!(world.receiver("s1"), Some("a"), "one try");
@@ -98,11 +100,7 @@ fn store_down_3_who_is_displaced_after_its_try_gives_the_stream_up() {
 
 #[test]
 fn store_down_3_who_is_displaced_goes_on_when_the_store_says_that_it_has_the_stream() {
-    let mut world = fleet(Duplicates::Displace, &["a"]);
-    world.begin("m1", "s1", None);
-    world.run(secs(2));
-    world.is_store_down = true;
-    world.run(secs(6));
+    let mut world = alone(Duplicates::Displace);
     world.displace("s1");
     world.run(secs(12));
     world.displace("s1");
@@ -133,11 +131,7 @@ fn rule_1_who_is_displaced_again_waits_for_the_store_though_the_permit_holds() {
 #[test]
 fn store_down_3_a_newer_start_is_followed_at_once() {
     both(|duplicates| {
-        let mut world = fleet(duplicates, &["a"]);
-        world.begin("m1", "s1", None);
-        world.run(secs(2));
-        world.is_store_down = true;
-        world.run(secs(6));
+        let mut world = alone(duplicates);
         world.move_stream("s1");
         world.run(secs(1));
         assert_eq!(world.receiver("s1"), Some("a"));
@@ -147,11 +141,7 @@ fn store_down_3_a_newer_start_is_followed_at_once() {
 #[test]
 fn store_down_4_a_process_that_starts_meanwhile_resumes_its_own() {
     both(|duplicates| {
-        let mut world = fleet(duplicates, &["a"]);
-        world.begin("m1", "s1", None);
-        world.run(secs(2));
-        world.is_store_down = true;
-        world.run(secs(6));
+        let mut world = alone(duplicates);
         world.kill("a");
         world.run(secs(1));
         world.start("a");

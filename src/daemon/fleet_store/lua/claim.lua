@@ -36,7 +36,7 @@ for id in string.gmatch(r[6] or '', '%l+ ([^\n]+)\n') do
     end
   end
 end
--- Who claims does not receive yet: until it does, whoever receives may take the record.
+-- Who claims does not receive yet: until it does, a node that receives may take the record.
 r[6] = string.sub(string.gsub('\n' .. (r[6] or ''), '\nreceiving ', '\nlost '), 2)
 if before then before[7] = r[6] end
 if same and not free then
