@@ -204,6 +204,11 @@ impl Driver {
                             before.on_connect(self.now);
                         }
                     }
+                    if let (Notice::Accepted(LinkId::Signaling), Some(permit)) =
+                        (&notice, &self.permit)
+                    {
+                        permit.was_let_in();
+                    }
                     self.counters.notice(&notice);
                     self.notices.log(&notice, self.now);
                     for sink in &mut self.sinks {

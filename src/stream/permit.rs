@@ -8,7 +8,7 @@
 //! permit.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Permits(Arc<Shared>);
 struct Shared {
     /// Until when connections may be opened, CLOCK_BOOTTIME in milliseconds; 0 at first.
     until_ms: AtomicU64,
+    /// How often there was a permit again. What was allowed before that is void.
+    renewals: AtomicU64,
     /// The streams so far; each has its number.
     streams: AtomicU64,
     /// Those that wait for a permit.
@@ -35,15 +37,19 @@ struct Shared {
 pub struct Permit {
     shared: Arc<Shared>,
     number: u64,
-    once: Arc<AtomicBool>,
+    once: Once,
     /// The present try may be made whatever the time is.
     has_once: bool,
     is_waiting: bool,
 }
 
-/// Lets one stream try once.
+/// Lets one stream try once before it is let in or there is a permit again.
 #[derive(Debug, Clone)]
-pub struct Once(Arc<AtomicBool>);
+pub struct Once {
+    shared: Arc<Shared>,
+    /// One more than the renewals so far when it was given; 0 if it was not, or is used up.
+    given: Arc<AtomicU64>,
+}
 
 /// Time since the machine was started, its sleep included.
 pub fn boot_time() -> Duration {
@@ -62,13 +68,17 @@ impl Permits {
         Permits::default()
     }
 
-    /// Until then, by [`boot_time`], connections may be opened. What waits for that is woken.
-    pub fn renew(&self, until: Duration) {
+    /// Until then, by [`boot_time`], connections may be opened. What waits for that is woken. Whether the time has
+    /// not passed already.
+    pub fn renew(&self, until: Duration) -> bool {
         self.0.until_ms.store(milliseconds(until), SeqCst);
-        if self.0.is_open() {
+        let is_open = self.0.is_open();
+        if is_open {
+            self.0.renewals.fetch_add(1, SeqCst);
             let waiting = std::mem::take(&mut *self.0.waiting());
             waiting.values().for_each(Waker::wake);
         }
+        is_open
     }
 
     /// For another stream.
@@ -76,7 +86,10 @@ impl Permits {
         Permit {
             number: self.0.streams.fetch_add(1, SeqCst),
             shared: Arc::clone(&self.0),
-            once: Arc::default(),
+            once: Once {
+                shared: Arc::clone(&self.0),
+                given: Arc::default(),
+            },
             has_once: false,
             is_waiting: false,
         }
@@ -104,15 +117,19 @@ impl Permit {
     pub(super) fn may_connect(&mut self, waker: &Waker) -> bool {
         self.has_once = false;
         let is_given = self.is_available(waker);
-        if is_given {
-            self.has_once = !self.shared.is_open() && self.once.swap(false, SeqCst);
-        }
+        let is_once = self.once.take();
+        self.has_once = is_given && is_once;
         is_given && self.may_go_on()
+    }
+
+    /// Zoom has let the stream in: what was allowed for one more try is not needed.
+    pub(super) fn was_let_in(&self) {
+        self.once.take();
     }
 
     /// Whether [`Permit::may_connect`] would allow a try. If not, the stream is woken when it would.
     pub(super) fn is_available(&mut self, waker: &Waker) -> bool {
-        let is_given = |permit: &Permit| permit.shared.is_open() || permit.once.load(SeqCst);
+        let is_given = |permit: &Permit| permit.shared.is_open() || permit.once.is_given();
         if !is_given(self) {
             (self.shared.waiting()).insert(self.number, waker.clone());
             self.is_waiting = true;
@@ -138,13 +155,26 @@ impl Permit {
 
     /// With which the stream can be let try once.
     pub(super) fn once(&self) -> Once {
-        Once(Arc::clone(&self.once))
+        self.once.clone()
     }
 }
 
 impl Once {
     pub(super) fn give(&self) {
-        self.0.store(true, SeqCst);
+        self.given.store(self.is_valid_as(), SeqCst);
+    }
+
+    fn is_given(&self) -> bool {
+        self.given.load(SeqCst) == self.is_valid_as()
+    }
+
+    /// Uses it up. Whether there was one.
+    fn take(&self) -> bool {
+        self.given.swap(0, SeqCst) == self.is_valid_as()
+    }
+
+    fn is_valid_as(&self) -> u64 {
+        self.shared.renewals.load(SeqCst) + 1
     }
 }
 
@@ -205,12 +235,25 @@ mod tests {
         assert!(one.may_connect(&waker) && one.may_go_on());
         assert!(!one.may_connect(&waker), "the next try");
         assert!(!one.may_go_on());
-        // While there is a permit it is kept for later.
+    }
+
+    #[test]
+    fn what_was_allowed_once_is_void_when_it_is_not_needed() {
+        let (waker, _wakeable) = waker().expect("a file");
+        let permits = Permits::new();
+        let mut permit = permits.for_stream();
+        // There is a permit again.
+        permit.once().give();
         permits.renew(boot_time() + HOUR);
-        one.once().give();
-        assert!(one.may_connect(&waker));
         permits.renew(Duration::ZERO);
-        assert!(one.may_connect(&waker));
-        assert!(!one.may_connect(&waker));
+        assert!(!permit.is_available(&waker) && !permit.may_connect(&waker));
+        // A permit that is over when it comes is none.
+        permit.once().give();
+        permits.renew(Duration::ZERO);
+        assert!(permit.may_connect(&waker));
+        // A try that it came too late for was let in.
+        permit.once().give();
+        permit.was_let_in();
+        assert!(!permit.may_connect(&waker));
     }
 }

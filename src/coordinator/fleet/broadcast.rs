@@ -42,7 +42,7 @@ impl Machine {
     /// An event for every node: the own coordinator gets it at once.
     pub(super) fn tell_everyone(&mut self, now: Instant, event: Event) {
         let Origin::Intent(number) = event.origin else {
-            return self.deliver(now, event);
+            return self.deliver(event);
         };
         self.outputs.push_back(Output::Deliver { number });
         self.broadcast(Message::Event(event.body), Some(number));

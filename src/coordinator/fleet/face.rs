@@ -204,7 +204,7 @@ pub enum Output {
         /// Until when, on the clock of [`super::Reply::Beat`]'s `sent`.
         until: Instant,
     },
-    /// This stream may be connected once without a permit, now.
+    /// This stream may be connected once without a permit: until it is let in, or there is a permit again.
     Once {
         /// The stream.
         stream_id: String,

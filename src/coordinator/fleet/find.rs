@@ -35,7 +35,7 @@ impl Machine {
             return self.found(now, stream, &meeting);
         }
         if self.beats.is_unsure(now) {
-            return self.find_without_store(now, stream);
+            return self.find_without_store(stream);
         }
         if finding.call.is_some() || !self.can_ask(now) {
             return;
@@ -63,9 +63,7 @@ impl Machine {
                 if is_settled && now.saturating_duration_since(since) >= NONE_MAX {
                     // No node knows it: remembered here, in case that its start comes late.
                     let events = self.take_finding(stream);
-                    events
-                        .into_iter()
-                        .for_each(|event| self.deliver(now, event));
+                    events.into_iter().for_each(|event| self.deliver(event));
                 }
             }
             _ => {}
@@ -73,12 +71,10 @@ impl Machine {
     }
 
     /// A start that names no meeting is received here; the rest waits.
-    fn find_without_store(&mut self, now: Instant, stream: &str) {
+    fn find_without_store(&mut self, stream: &str) {
         let (starts, rest): (VecDeque<_>, VecDeque<_>) = (self.take_finding(stream).into_iter())
             .partition(|event| event.about.kind == Kind::StreamStarts);
-        starts
-            .into_iter()
-            .for_each(|event| self.deliver(now, event));
+        starts.into_iter().for_each(|event| self.deliver(event));
         if !rest.is_empty() {
             self.waiting += rest.len();
             let finding = self.findings.entry(stream.to_owned()).or_default();

@@ -16,7 +16,7 @@ impl Machine {
         let known = stream.as_ref().and_then(|stream| self.streams.get(stream));
         let meeting = meeting.clone().or_else(|| known.cloned());
         if self.is_too_much(meeting.as_deref(), &event) {
-            return self.overflow(now, event);
+            return self.overflow(event);
         }
         // Files of an earlier epoch may be here: they go at once.
         if event.about.kind == Kind::Withdrawn
@@ -27,7 +27,7 @@ impl Machine {
         match (meeting, stream.clone()) {
             (Some(meeting), _) => self.came_for(now, &meeting, event),
             (None, Some(stream)) => self.came_for_stream(now, &stream, event),
-            (None, None) => self.deliver(now, event),
+            (None, None) => self.deliver(event),
         }
     }
 
@@ -42,7 +42,7 @@ impl Machine {
     }
 
     /// More events wait than this process keeps.
-    pub(super) fn overflow(&mut self, now: Instant, event: Event) {
+    pub(super) fn overflow(&mut self, event: Event) {
         if event.about.kind == Kind::ParticipantJoins {
             return self.settle(event);
         }
@@ -54,11 +54,11 @@ impl Machine {
             );
             self.log(Severity::Error, text);
         }
-        self.deliver(now, event);
+        self.deliver(event);
     }
 
     /// Gives an event to the own coordinator, and is done with it.
-    pub(super) fn deliver(&mut self, now: Instant, event: Event) {
+    pub(super) fn deliver(&mut self, event: Event) {
         match event.origin {
             Origin::Intent(number) => {
                 self.outputs.push_back(Output::Deliver { number });
@@ -69,7 +69,6 @@ impl Machine {
                 body: event.body,
             }),
         }
-        self.follow_order(now, &event.about);
     }
 
     /// Another has the event for good.

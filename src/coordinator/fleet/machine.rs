@@ -159,7 +159,7 @@ impl Machine {
         let origin = Origin::Intent(event.number);
         let event = Event::new(now, origin, event.about, event.body);
         match event.about.kind {
-            Kind::Local => self.deliver(now, event),
+            Kind::Local => self.deliver(event),
             Kind::Everyone => self.tell_everyone(now, event),
             _ => self.take_in(now, event),
         }
@@ -196,6 +196,12 @@ impl Machine {
     /// There is a new connection to the store: what it took since the last good beat it may have lost.
     pub fn handle_connected(&mut self) {
         self.beats.has_failed = true;
+    }
+
+    /// The coordinator follows a newer start of a stream: a first one, or another server's. To be said before the
+    /// change in the meeting. A start that comes again is none.
+    pub fn handle_newer_start(&mut self, now: Instant, stream_id: &str) {
+        self.follow_start(now, stream_id);
     }
 
     /// What the coordinator has of a meeting has changed.

@@ -125,7 +125,7 @@ impl Machine {
                 Some(about) => {
                     let event = Event::new(now, Origin::Queue(ticket), about, body);
                     match event.about.kind {
-                        Kind::Local | Kind::Everyone => self.deliver(now, event),
+                        Kind::Local | Kind::Everyone => self.deliver(event),
                         _ => self.take_in(now, event),
                     }
                 }

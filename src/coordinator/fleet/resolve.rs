@@ -37,12 +37,12 @@ impl Machine {
             held.confirm_if_idle(now);
         }
         if meeting.is_ours_alone() && meeting.waiting.is_empty() {
-            return self.deliver(now, event);
+            return self.deliver(event);
         }
         if (meeting.held.as_ref()).is_some_and(|held| held.shares(&event)) {
             match event.origin {
                 Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
-                Origin::Queue(_) => return self.deliver(now, event),
+                Origin::Queue(_) => return self.deliver(event),
             }
         }
         meeting.waiting.push_back(event);
@@ -62,7 +62,7 @@ impl Machine {
 
     /// Does what is next for a meeting.
     pub(super) fn step(&mut self, now: Instant, id: &str) {
-        self.deliver_if_served(now, id);
+        self.deliver_if_served(id);
         let Some(meeting) = self.meetings.get(id) else {
             return self.note(id);
         };
@@ -91,13 +91,13 @@ impl Machine {
     }
 
     /// What is ours needs no store.
-    pub(super) fn deliver_if_served(&mut self, now: Instant, id: &str) {
+    pub(super) fn deliver_if_served(&mut self, id: &str) {
         while let Some(meeting) = self.meetings.get_mut(id)
             && meeting.is_ours_alone()
             && let Some(event) = meeting.waiting.pop_front()
         {
             self.waiting -= 1;
-            self.deliver(now, event);
+            self.deliver(event);
         }
     }
 
@@ -247,7 +247,7 @@ impl Machine {
                     // No node knows it: remembered here, in case that its start comes late.
                     let event = meeting.waiting.pop_front();
                     self.waiting -= usize::from(event.is_some());
-                    event.into_iter().for_each(|event| self.deliver(now, event));
+                    event.into_iter().for_each(|event| self.deliver(event));
                 }
             }
             Routed::Dead => self.owner_is_dead(now, id, expected),
@@ -302,7 +302,7 @@ impl Machine {
             "node {owner} does not empty its queue: its meeting {id} is received here; look at that node"
         );
         self.log(Severity::Error, text);
-        event.into_iter().for_each(|event| self.deliver(now, event));
+        event.into_iter().for_each(|event| self.deliver(event));
     }
 
     /// Whether this node may take a meeting.

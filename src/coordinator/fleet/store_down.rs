@@ -20,7 +20,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::face::{About, Kind, Output, StreamState};
+use super::face::{Kind, Output, StreamState};
 use super::machine::Machine;
 use super::meetings::Held;
 use super::record::StreamPhase;
@@ -205,7 +205,7 @@ impl Machine {
                 match event.about.kind {
                     Kind::StreamStarts | Kind::MeetingBegins => {
                         self.waiting -= 1;
-                        self.deliver(now, event);
+                        self.deliver(event);
                     }
                     Kind::ParticipantJoins => {
                         self.waiting -= 1;
@@ -216,23 +216,22 @@ impl Machine {
             }
         }
         self.meetings.insert(id.to_owned(), meeting);
-        self.deliver_if_served(now, id);
+        self.deliver_if_served(id);
     }
 
     /// A newer start is an order from Zoom: its stream may connect at once.
-    pub(super) fn follow_order(&mut self, now: Instant, about: &About) {
-        if about.kind == Kind::StreamStarts
-            && self.beats.lacks_permit(now)
-            && let Some(stream_id) = about.stream.clone()
-        {
-            // What follows is not a displacement.
-            let meeting = self.streams.get(&stream_id);
-            let meeting = meeting.and_then(|id| self.meetings.get_mut(id));
-            if let Some(held) = meeting.and_then(|meeting| meeting.held.as_mut()) {
-                held.losses.remove(&stream_id);
-            }
-            self.outputs.push_back(Output::Once { stream_id });
+    pub(super) fn follow_start(&mut self, now: Instant, stream_id: &str) {
+        if !self.beats.lacks_permit(now) {
+            return;
         }
+        // What follows is not a displacement.
+        let meeting = self.streams.get(stream_id);
+        let meeting = meeting.and_then(|id| self.meetings.get_mut(id));
+        if let Some(held) = meeting.and_then(|meeting| meeting.held.as_mut()) {
+            held.losses.remove(stream_id);
+        }
+        let stream_id = stream_id.to_owned();
+        self.outputs.push_back(Output::Once { stream_id });
     }
 
     /// Lets lost streams try, and gives up those that others have.

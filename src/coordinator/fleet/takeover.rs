@@ -289,7 +289,7 @@ impl Machine {
             ) {
                 (true, Some(meeting), _) => self.came_for(now, &meeting, event),
                 (true, None, Some(stream)) => self.came_for_stream(now, &stream, event),
-                (true, None, None) => self.deliver(now, event),
+                (true, None, None) => self.deliver(event),
                 (false, ..) => self.drop_ticket(event.origin),
             }
         }

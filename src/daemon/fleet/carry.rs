@@ -20,6 +20,15 @@ use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
 use crate::stream::permit::boot_time;
 
+/// The stream that this begins on Zoom's word, or moves to another server.
+fn newer_start(action: &Action) -> Option<&String> {
+    match action {
+        Action::Start(plan) => Some(&plan.info.stream_id),
+        Action::FailOver { stream_id, .. } => Some(stream_id),
+        _ => None,
+    }
+}
+
 /// What another node needs to delete a stream.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Told {
@@ -156,7 +165,13 @@ impl Daemon {
             self.note_epoch(meeting);
         }
         let actions = self.zoom_event(accepted);
+        let started = actions.iter().filter_map(newer_start);
+        let started: Vec<String> = started.cloned().collect();
         self.apply(actions);
+        if let Some(fleet) = &mut self.fleet {
+            let now = Instant::now();
+            (started.iter()).for_each(|stream| fleet.machine.handle_newer_start(now, stream));
+        }
         let stream = stream.as_deref();
         let known = stream.and_then(|stream| self.coordinator.meeting_of(stream));
         let named: BTreeSet<String> = known
@@ -325,7 +340,9 @@ impl Fleet {
         let left = until.saturating_duration_since(Instant::now());
         let until =
             (self.beat_answered + crate::coordinator::fleet::UNSURE).min(boot_time() + left);
-        self.permits.renew(until);
+        if self.permits.renew(until) {
+            self.once.clear();
+        }
     }
 
     /// The next messages are read when these are taken in.

@@ -1,6 +1,6 @@
 //! Two nodes each receive a stream of one meeting.
 
-use super::simulation::world::{World, secs};
+use super::simulation::world::{World, ms, secs};
 use super::{both, cut, deafen, fleet, other, receiver_of};
 
 /// Two nodes each receive a stream of m1: s1 at the one that the record names, s2 at the other, which was cut off
@@ -54,5 +54,26 @@ fn a_stream_that_the_owner_of_its_meeting_does_not_take_runs_on_where_it_is() {
         world.reread();
         world.run(secs(40));
         assert_eq!(world.receiver("s2"), Some(owner.as_str()), "later it does");
+    });
+}
+
+#[test]
+fn what_becomes_ours_while_it_is_being_given_away_is_received() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b"]);
+        let (owner, away) = split(&mut world);
+        // It closes its stream for the owner, which gives its meeting away at that moment.
+        world.closing = secs(3);
+        world.run(secs(1));
+        world.closing = ms(30);
+        world.drain(&owner);
+        world.run(secs(1));
+        let is_taken = world.record("m1").is_some_and(|it| it.owner.node == away);
+        assert!(is_taken && world.receiver("s2") == Some(away.as_str()));
+        world.run(secs(4));
+        for stream in ["s1", "s2"] {
+            assert_eq!(world.receiver(stream), Some(away.as_str()), "{stream}");
+        }
+        assert_eq!(world.zoom.streams["s2"].accepted, 2);
     });
 }

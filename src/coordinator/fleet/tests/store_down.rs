@@ -139,6 +139,20 @@ fn store_down_3_a_newer_start_is_followed_at_once() {
 }
 
 #[test]
+fn store_down_3_a_start_that_comes_again_allows_no_try() {
+    both(|duplicates| {
+        let mut world = alone(duplicates);
+        world.repeat_start("s1", "a");
+        world.run(secs(1));
+        world.drop_connection("s1");
+        world.run(secs(9));
+        assert_eq!(world.receiver("s1"), None);
+        assert_eq!(world.tries_without_permit, 0);
+        world.until(secs(3), |world| world.receiver("s1") == Some("a"));
+    });
+}
+
+#[test]
 fn store_down_4_a_process_that_starts_meanwhile_resumes_its_own() {
     both(|duplicates| {
         let mut world = alone(duplicates);

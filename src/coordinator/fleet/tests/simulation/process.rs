@@ -125,6 +125,8 @@ pub(crate) struct Process {
     pub(crate) to_save: Vec<u64>,
     pub(crate) is_save_due: bool,
     pub(crate) inbox_after: String,
+    /// After how many calls to the store the queue was read to its end.
+    pub(crate) inbox_read: Option<u64>,
     pub(crate) logs: Vec<(Instant, String)>,
     /// The newest answers "another's", by meeting.
     pub(crate) newer: BTreeMap<String, Record>,
@@ -225,11 +227,11 @@ impl Entry {
 }
 
 impl Process {
-    /// Handles an event as the coordinator does.
-    pub(crate) fn coordinate(&mut self, now: Instant, unix_ms: u64, told: &Told) {
+    /// Handles an event as the coordinator does. Whether it is a newer start that is followed.
+    pub(crate) fn coordinate(&mut self, now: Instant, unix_ms: u64, told: &Told) -> bool {
         if told.meeting.is_empty() {
             self.everyone += u32::from(told.kind == Kind::Everyone);
-            return;
+            return false;
         }
         // An end that names only its stream belongs to the meeting that has it.
         let entry = self.meetings.entry(told.meeting.clone()).or_default();
@@ -243,7 +245,7 @@ impl Process {
                 let age = Duration::from_millis(unix_ms.saturating_sub(told.stamp));
                 let window = super::zoom::WINDOW.saturating_sub(age);
                 if is_stale {
-                    return;
+                    return false;
                 }
                 match entry.streams.get_mut(&told.stream) {
                     Some(stream) if stream.stamp < told.stamp => {
@@ -253,13 +255,14 @@ impl Process {
                             .extend(conns.map(|conn| (told.stream.clone(), conn)));
                         stream.lose(now);
                     }
-                    Some(_) => {}
+                    Some(_) => return false,
                     None => {
                         let window = window.max(Duration::from_secs(15));
                         let new = Running::new(now, StreamPhase::Joining, window, told.stamp);
                         entry.streams.insert(told.stream.clone(), new);
                     }
                 }
+                return true;
             }
             Kind::StreamInterrupted => {
                 if let Some(stream) = entry.streams.get_mut(&told.stream)
@@ -280,6 +283,13 @@ impl Process {
             Kind::Ends | Kind::Withdrawn => entry.end(&told.stream, told.stamp),
             Kind::ParticipantJoins | Kind::Everyone | Kind::Local => {}
         }
+        false
+    }
+
+    /// There is a permit again.
+    pub(crate) fn forget_once(&mut self) {
+        let streams = self.meetings.values_mut().map(|entry| &mut entry.streams);
+        streams.for_each(|streams| streams.values_mut().for_each(|s| s.has_once = false));
     }
 
     /// What the machine is told of a meeting.

@@ -139,6 +139,7 @@ impl World {
                 stream.is_refused = false;
                 stream.accepted_ms = unix_ms;
                 stream.accepted = Some(now);
+                stream.has_once = false;
             }
             None if is_refused => {
                 stream.is_refused = true;

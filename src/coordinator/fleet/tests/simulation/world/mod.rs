@@ -111,6 +111,8 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) store: Model,
     pub(crate) is_store_down: bool,
+    /// How often the store was asked: without a call more, a queue has no message more.
+    asked: u64,
     /// The store's clock runs ahead by so many milliseconds.
     pub(crate) store_ahead: i64,
     /// One in so many replies is lost; 0: none. The same for slow ones.
@@ -118,7 +120,7 @@ pub(crate) struct World {
     pub(crate) slow_replies: u64,
     pub(crate) zoom: Zoom,
     pub(crate) nodes: BTreeMap<String, Node>,
-    events: BTreeMap<(Instant, u64), Event>,
+    events: BTreeMap<(Instant, u64), Box<Event>>,
     next: u64,
     next_conn: ConnId,
     next_boot: u64,
@@ -127,6 +129,8 @@ pub(crate) struct World {
     /// Starts that a node has accepted.
     pub(crate) accepted: BTreeMap<String, Instant>,
     pub(crate) tells: bool,
+    /// How long it takes to close the sockets of a meeting that is given away.
+    pub(crate) closing: Duration,
     pub(crate) tries_without_permit: u32,
     /// Calls of all machines in this second.
     calls: (u32, u64),
@@ -141,6 +145,7 @@ impl World {
             random: Random::new(seed),
             store: Model::new(),
             is_store_down: false,
+            asked: 0,
             store_ahead: 0,
             lost_replies: 0,
             slow_replies: 0,
@@ -153,6 +158,7 @@ impl World {
             interruptions: true,
             accepted: BTreeMap::new(),
             tells: std::env::var("RTMSD_TRACE").is_ok(),
+            closing: ms(30),
             tries_without_permit: 0,
             calls: (0, 0),
         }
@@ -178,7 +184,7 @@ impl World {
     fn at(&mut self, at: Instant, node: &str, run: u64, what: Happens) {
         self.next += 1;
         let node = node.to_owned();
-        let event = Event { node, run, what };
+        let event = Box::new(Event { node, run, what });
         self.events.insert((at.max(self.now), self.next), event);
     }
 
@@ -206,7 +212,7 @@ impl World {
             }
             let event = entry.remove();
             self.now = at;
-            self.handle(event);
+            self.handle(*event);
         }
         self.now = until;
     }

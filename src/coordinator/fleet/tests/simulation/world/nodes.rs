@@ -64,6 +64,7 @@ impl World {
             to_save: Vec::new(),
             is_save_due: false,
             inbox_after: "0".to_owned(),
+            inbox_read: None,
             logs: Vec::new(),
             newer: BTreeMap::new(),
             is_draining: false,

@@ -51,7 +51,9 @@ impl World {
         let Some(process) = self.process(name) else {
             return;
         };
-        process.coordinate(now, unix_ms, told);
+        if process.coordinate(now, unix_ms, told) {
+            process.machine.handle_newer_start(now, &told.stream);
+        }
         for (stream, conn) in std::mem::take(&mut process.closing) {
             self.at(now + ms(20), "", 0, Happens::Missed { stream, conn });
         }
@@ -172,12 +174,15 @@ impl World {
                 self.give_up(name, &meeting, &streams, is_all);
             }
             Output::Release { meeting, heir } => {
-                self.after(ms(30), name, Happens::Released { meeting, heir });
+                self.after(self.closing, name, Happens::Released { meeting, heir });
             }
             Output::Permit { until } => {
                 assert!(until <= now + secs(4), "a permit that outlives its beat");
                 if let Some(process) = self.process(name) {
                     process.permit = Some(until);
+                    if until > now {
+                        process.forget_once();
+                    }
                 }
             }
             Output::Once { stream_id } => {

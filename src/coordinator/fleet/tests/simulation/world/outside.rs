@@ -80,6 +80,19 @@ impl World {
         self.tell(Kind::StreamStarts, &meeting, stream, None);
     }
 
+    /// The newest start of a stream comes again.
+    pub(crate) fn repeat_start(&mut self, stream: &str, node: &str) {
+        let known = &self.zoom.streams[stream];
+        let told = Told {
+            kind: Kind::StreamStarts,
+            meeting: known.meeting.clone(),
+            stream: stream.to_owned(),
+            stamp: known.stamp,
+            is_named: true,
+        };
+        self.after(ms(5), node, Happens::Webhook(told, 0));
+    }
+
     pub(crate) fn tell(&mut self, kind: Kind, meeting: &str, stream: &str, node: Option<&str>) {
         let told = Told {
             kind,

@@ -20,6 +20,7 @@ impl World {
                 return;
             };
             let store_ms = self.store_ms();
+            self.asked += 1;
             let commands = codec.encode(call);
             let values: Vec<Value> = (commands.iter())
                 .map(|command| self.store.call(store_ms, command))
@@ -75,16 +76,18 @@ impl World {
         let Some(process) = &node.process else {
             return;
         };
-        if is_cut || !process.machine.has_room() {
+        if is_cut || process.inbox_read == Some(self.asked) || !process.machine.has_room() {
             return;
         }
         let codec = Rc::clone(&process.codec);
         let command = codec.read_messages(&process.inbox_after);
         let value = self.store.call(store_ms, &command);
         let (queued, last) = codec.messages(&value).expect("entries of a queue");
+        let asked = self.asked;
         let Some(process) = self.process(name) else {
             return;
         };
+        process.inbox_read = Some(asked).filter(|_| queued.is_empty());
         if let Some(last) = last {
             process.inbox_after = last;
         }
@@ -102,6 +105,7 @@ impl World {
             .filter_map(|node| node.process.as_mut())
         {
             process.inbox_after = "0".to_owned();
+            process.inbox_read = None;
             process.machine.handle_connected();
         }
     }
