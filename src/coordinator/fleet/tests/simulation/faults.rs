@@ -28,7 +28,7 @@ impl Play {
     pub(super) fn lasts(&mut self, fault: Fault, most_ms: u64) {
         let until = self.world.now + ms(300 + self.below(most_ms));
         self.world.note(|| format!("-- {fault:?}"));
-        self.world.zoom.count_again();
+        self.world.zoom.count_again(self.world.now);
         self.faults.push((until, fault));
     }
 
@@ -144,7 +144,7 @@ impl Play {
                 continue;
             }
             self.world.note(|| format!("-- end of {fault:?}"));
-            self.world.zoom.count_again();
+            self.world.zoom.count_again(now);
             match fault {
                 Fault::Killed(name) => {
                     // It was drained, and is not done.

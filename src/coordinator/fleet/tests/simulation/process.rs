@@ -127,6 +127,8 @@ pub(crate) struct Process {
     pub(crate) inbox_after: String,
     /// After how many calls to the store the queue was read to its end.
     pub(crate) inbox_read: Option<u64>,
+    /// When it looked last, if it waits for a call that may fill the queue.
+    pub(crate) inbox_idle: Option<Instant>,
     pub(crate) logs: Vec<(Instant, String)>,
     /// The newest answers "another's", by meeting.
     pub(crate) newer: BTreeMap<String, Record>,

@@ -10,6 +10,9 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 /// store has lost whose it is and three nodes each know a part.
 const DISPLACED_MAX: u32 = 3;
 
+/// So much more for each further fault that begins or ends at the same moment.
+const DISPLACED_AT_ONCE: u32 = 1;
+
 /// So much more for each try without the store's word: the node that is cut off, and the return of who has it.
 const DISPLACED_BY_TRY: u32 = 2;
 
@@ -59,6 +62,8 @@ pub(crate) enum Answer {
 pub(crate) struct Zoom {
     pub(crate) duplicates: Duplicates,
     pub(crate) streams: BTreeMap<String, Stream>,
+    /// When a fault began or ended last.
+    counted: Option<Instant>,
 }
 
 impl Zoom {
@@ -66,6 +71,7 @@ impl Zoom {
         Zoom {
             duplicates,
             streams: BTreeMap::new(),
+            counted: None,
         }
     }
 
@@ -122,11 +128,16 @@ impl Zoom {
     }
 
     /// A fault begins or ends.
-    pub(crate) fn count_again(&mut self) {
+    pub(crate) fn count_again(&mut self, now: Instant) {
+        let is_at_once = self.counted == Some(now);
+        self.counted = Some(now);
         for stream in self.streams.values_mut() {
             // What a try allows may come after a second fault.
             let rest = stream.displaced_max.saturating_sub(stream.displaced);
-            stream.displaced_max = rest.max(DISPLACED_MAX);
+            stream.displaced_max = match is_at_once {
+                true => rest + DISPLACED_AT_ONCE,
+                false => rest.max(DISPLACED_MAX),
+            };
             stream.displaced = 0;
         }
     }

@@ -65,6 +65,7 @@ impl World {
             is_save_due: false,
             inbox_after: "0".to_owned(),
             inbox_read: None,
+            inbox_idle: None,
             logs: Vec::new(),
             newer: BTreeMap::new(),
             is_draining: false,

@@ -1,12 +1,15 @@
 //! The store, through the translation that a real one is asked with.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::super::super::*;
 use super::super::process::{Entry, Told};
 use super::{Happens, Node, World, ms};
 use crate::daemon::fleet_store::{Codec, Value};
+
+/// How often a node looks at its queue; a real one waits for it.
+const INBOX_EVERY: Duration = Duration::from_millis(20);
 
 impl World {
     pub(super) fn asked(&mut self, name: &str, run: u64, id: CallId, call: &Call, sent: Instant) {
@@ -21,6 +24,7 @@ impl World {
             };
             let store_ms = self.store_ms();
             self.asked += 1;
+            self.wake_inboxes();
             let commands = codec.encode(call);
             let values: Vec<Value> = (commands.iter())
                 .map(|command| self.store.call(store_ms, command))
@@ -68,19 +72,43 @@ impl World {
         Some(Rc::clone(&node.process.as_ref()?.codec))
     }
 
+    /// A call may have filled a queue. Each is looked at in its own rhythm.
+    fn wake_inboxes(&mut self) {
+        let now = self.now;
+        let mut due = Vec::new();
+        for (name, node) in &mut self.nodes {
+            let idle = node.process.as_mut().and_then(|it| it.inbox_idle.take());
+            if let Some(since) = idle {
+                let looks = (now - since).as_micros().div_ceil(INBOX_EVERY.as_micros());
+                let looks = u32::try_from(looks.max(1)).expect("a simulation is short");
+                due.push((since + INBOX_EVERY * looks, name.clone(), node.run));
+            }
+        }
+        for (at, name, run) in due {
+            self.at(at, &name, run, Happens::Inbox);
+        }
+    }
+
     pub(super) fn read_inbox(&mut self, name: &str) {
-        self.after(ms(20), name, Happens::Inbox);
         let (store_ms, now) = (self.store_ms(), self.now);
         let node = &self.nodes[name];
         let is_cut = node.is_cut_to || node.is_cut_from || self.is_store_down;
         let Some(process) = &node.process else {
             return;
         };
-        if is_cut || process.inbox_read == Some(self.asked) || !process.machine.has_room() {
+        let reads = !is_cut && process.machine.has_room();
+        if reads && process.inbox_read == Some(self.asked) {
+            if let Some(process) = self.process(name) {
+                process.inbox_idle = Some(now);
+            }
             return;
         }
         let codec = Rc::clone(&process.codec);
         let command = codec.read_messages(&process.inbox_after);
+        self.after(INBOX_EVERY, name, Happens::Inbox);
+        if !reads {
+            return;
+        }
         let value = self.store.call(store_ms, &command);
         let (queued, last) = codec.messages(&value).expect("entries of a queue");
         let asked = self.asked;
@@ -108,6 +136,7 @@ impl World {
             process.inbox_read = None;
             process.machine.handle_connected();
         }
+        self.wake_inboxes();
     }
 
     /// The record of a meeting.
@@ -131,10 +160,12 @@ impl World {
 
     /// Whether a stream is known anywhere: at a node, on its disk, or in the store.
     pub(crate) fn is_known(&self, id: &str) -> bool {
-        let has = |entry: &Entry| entry.streams.contains_key(id);
+        // An older start names a server that does not have it any more.
+        let stamp = self.zoom.streams[id].stamp;
+        let has = |entry: &Entry| entry.streams.get(id).is_some_and(|it| it.stamp >= stamp);
         let is_told = |body: &Vec<u8>| {
-            let told = Told::parse(body);
-            told.is_some_and(|told| told.kind == Kind::StreamStarts && told.stream == id)
+            let is_start = |told: &Told| told.kind == Kind::StreamStarts && told.stream == id;
+            Told::parse(body).is_some_and(|told| is_start(&told) && told.stamp >= stamp)
         };
         let knows = |node: &Node| {
             let memory = node.process.iter();
@@ -143,7 +174,12 @@ impl World {
             let disk = node.disk.meetings.values();
             let disk = disk.filter(|_| node.process.is_none());
             let mut all = memory.chain(disk);
-            all.any(has) || node.disk.intents.values().any(is_told)
+            let is_settled = |number: &u64| {
+                let process = node.process.as_ref();
+                process.is_some_and(|it| it.to_settle.contains(number))
+            };
+            let mut intents = node.disk.intents.iter();
+            all.any(has) || intents.any(|(number, body)| !is_settled(number) && is_told(body))
         };
         let mut nodes = self.nodes.values().filter(|node| !node.is_lost);
         nodes.any(knows) || self.is_in_store(id)
