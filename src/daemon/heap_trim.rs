@@ -1,18 +1,20 @@
-//! Calls malloc_trim(3) a second after the number of streams has halved.
+//! Calls malloc_trim(3) a second after the number of streams has halved, and each time that as many have ended as
+//! run: streams that come and go leave holes everywhere.
 
 use std::time::{Duration, Instant};
 
 /// Fewer streams leave too little memory to be worth a call.
 const STREAMS_MIN: usize = 16;
 
-/// Delay after the last end: by then the disk thread has closed the stream's files. Each further
-/// end restarts it.
+/// Delay after the last end: by then the disk thread has closed the stream's files. While the number falls, each
+/// further end restarts it.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// The largest number of streams since the last call, and when the next call is due.
+/// The largest number of streams since the last call, how many have ended since, and when the next call is due.
 #[derive(Debug, Default)]
 pub(super) struct TrimPolicy {
     peak: usize,
+    ended: usize,
     due: Option<Instant>,
 }
 
@@ -24,7 +26,13 @@ impl TrimPolicy {
 
     /// A stream ended; `running` are left.
     pub(super) fn on_end(&mut self, now: Instant, running: usize) {
-        if self.peak >= STREAMS_MIN && running <= self.peak / 2 {
+        self.ended += 1;
+        if self.peak < STREAMS_MIN {
+            return;
+        }
+        if self.ended >= self.peak {
+            self.due.get_or_insert(now + QUIET);
+        } else if running <= self.peak / 2 {
             self.due = Some(now + QUIET);
         }
     }
@@ -38,7 +46,7 @@ impl TrimPolicy {
     pub(super) fn take_due(&mut self, now: Instant, running: usize) -> bool {
         let is_due = self.due.take_if(|due| *due <= now).is_some();
         if is_due {
-            self.peak = running;
+            (self.peak, self.ended) = (running, 0);
         }
         is_due
     }
@@ -88,6 +96,25 @@ mod tests {
         assert_eq!(policy.due(), None);
         policy.on_end(at(7000), 24);
         assert!(policy.take_due(at(8000), 24));
+    }
+
+    #[test]
+    fn memory_is_given_back_when_as_many_have_ended_as_run() {
+        let (mut policy, now) = (TrimPolicy::default(), Instant::now());
+        for running in 1..=100 {
+            policy.on_start(running);
+        }
+        // Each that ends is followed by another one, ten times a second.
+        let mut calls = Vec::new();
+        for tenths in 0..1000 {
+            let at = now + Duration::from_millis(tenths * 100);
+            policy.on_end(at, 99);
+            policy.on_start(100);
+            if policy.take_due(at, 100) {
+                calls.push(tenths);
+            }
+        }
+        assert_eq!(calls.len(), 9, "{calls:?}");
     }
 
     #[test]
