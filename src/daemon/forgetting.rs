@@ -29,7 +29,7 @@ use crate::inbox;
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::Command;
 use crate::recorder::disk::Works;
-use crate::source::webhook::server::Accepted;
+use crate::source::webhook::desk::Accepted;
 use crate::state::StateDir;
 use crate::state::intents::{EventId, IntentLog};
 

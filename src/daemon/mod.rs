@@ -59,7 +59,7 @@ use crate::source::authorization::Authorizations;
 use crate::source::events::{EventsSource, SourceReport};
 use crate::source::ingress;
 use crate::source::ingress::Ingress;
-use crate::source::webhook::server::Accepted;
+use crate::source::webhook::desk::Accepted;
 use crate::state::StateDir;
 use crate::stream::Sink;
 use crate::zoom_api::Api;

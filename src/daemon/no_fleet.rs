@@ -8,7 +8,7 @@ use super::start::Surroundings;
 use super::streams::RunningStream;
 use super::{Daemon, Ending, Error, now};
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
-use crate::source::webhook::server::Accepted;
+use crate::source::webhook::desk::Accepted;
 use crate::stream::StreamOptions;
 
 /// Never made.

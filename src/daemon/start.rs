@@ -28,7 +28,7 @@ use crate::net::tls_client::TlsClient;
 use crate::recorder::{Disk, OutLock};
 use crate::source::authorization::Authorizations;
 use crate::source::ingress::{Door, Ingress};
-use crate::source::webhook::server::Accepted;
+use crate::source::webhook::desk::Accepted;
 use crate::state::StateDir;
 use crate::zoom_api::{self, Api};
 

@@ -18,9 +18,11 @@ use crate::gate::{
 };
 use crate::inbox;
 use crate::source::authorization::Authorizations;
+use crate::source::webhook::desk::{
+    Accepted, Counters as WebhookCounters, Desk, DeskParts, Expected,
+};
 use crate::source::webhook::respond;
-use crate::source::webhook::server;
-use crate::source::webhook::server::{Accepted, Desk, DeskParts, Expected, Server};
+use crate::source::webhook::server::Server;
 use crate::state::intents::IntentLog;
 
 /// For events under way, at the end of an app.
@@ -127,9 +129,9 @@ pub struct Counters {
     /// Connections, refusals, times.
     pub gate: Arc<gate::Counters>,
     /// Webhooks of the app.
-    pub webhook: Arc<server::Counters>,
+    pub webhook: Arc<WebhookCounters>,
     /// Webhooks of no app; those of the only app if it has no name.
-    pub unclaimed: Arc<server::Counters>,
+    pub unclaimed: Arc<WebhookCounters>,
 }
 
 /// The webhook listener; `T` is the item type of the apps' inboxes.

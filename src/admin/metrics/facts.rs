@@ -13,7 +13,7 @@ use crate::domain::count::Count;
 use crate::gate;
 use crate::keeping;
 use crate::recorder::disk::DiskCounters;
-use crate::source::webhook::server;
+use crate::source::webhook::desk;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
 
@@ -40,7 +40,7 @@ pub(super) enum Of<'a> {
 
 impl<'a> Facts<'a> {
     /// Those of no app, if this is about the process.
-    pub(super) fn webhook(&self) -> &'a server::Counters {
+    pub(super) fn webhook(&self) -> &'a desk::Counters {
         match self.of {
             Of::Process => &self.status.ingress.unclaimed,
             _ => &self.status.ingress.webhook,

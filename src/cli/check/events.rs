@@ -24,7 +24,7 @@ use crate::net::dial::Dialer;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
 use crate::source::events::{EventsSource, Process, Settings, SourceReport, State};
-use crate::source::webhook::server::Accepted;
+use crate::source::webhook::desk::Accepted;
 use crate::state::{self, StateDir};
 use crate::zoom_api::{self, Api};
 

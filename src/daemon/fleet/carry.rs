@@ -16,8 +16,8 @@ use crate::domain::product::Product;
 use crate::domain::stream_info::Withdrawal;
 use crate::domain::zoom_event::{StreamStopped, ZoomEvent, ZoomEventKind};
 use crate::protocol::codes::StopReason;
+use crate::source::webhook::desk::Accepted;
 use crate::source::webhook::payload;
-use crate::source::webhook::server::Accepted;
 use crate::stream::permit::boot_time;
 
 /// The stream that this begins on Zoom's word, or moves to another server.

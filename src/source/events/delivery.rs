@@ -15,9 +15,9 @@ use crate::domain::zoom_event::ZoomEventKind;
 use crate::gate::bump;
 use crate::inbox;
 use crate::log::warn_limiter::WarnLimiter;
+use crate::source::webhook::desk::Accepted;
 use crate::source::webhook::payload;
 use crate::source::webhook::payload::Fault;
-use crate::source::webhook::server::Accepted;
 use crate::state::intents::{IntentLog, NotKept};
 
 /// Time limit for storing events that came together.

@@ -32,7 +32,7 @@ use crate::net::waker::{Wakeable, Waker, waker};
 use crate::net::websocket::{Read, Socket};
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
-use crate::source::webhook::server::Accepted;
+use crate::source::webhook::desk::Accepted;
 use crate::state::intents::IntentLog;
 
 /// Maximum bytes of a message: a webhook may have half as many, and is escaped here. Zoom's events have a

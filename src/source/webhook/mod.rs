@@ -1,5 +1,6 @@
 //! Zoom events as webhooks: signature, payload, answer.
 
+pub mod desk;
 pub mod payload;
 mod readiness;
 pub mod respond;
