@@ -135,6 +135,12 @@ fn phrases_sent(meetings: &[MeetingHandle]) -> u64 {
     meetings.iter().map(MeetingHandle::sent_count).sum()
 }
 
+fn is_tmpfs(folder: &Path) -> bool {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    let found = rustix::fs::statfs(folder);
+    found.is_ok_and(|it| u64::try_from(it.f_type) == Ok(TMPFS_MAGIC))
+}
+
 fn phrases_in(out: &Path) -> u64 {
     process::count(out, "transcript.jsonl", 0, process::lines)
 }
@@ -278,7 +284,9 @@ fn fifty(table: &Table) {
         Goal::Most(0.0),
     );
     let ack = ms(&zoom.webhook_latencies(), 0.99);
-    table.row("fifty: webhook answered p99, ms", ack, 2, Goal::Most(10.0));
+    // An event is synced before it is answered, which costs nothing on a tmpfs.
+    let most = if is_tmpfs(&server.out) { 10.0 } else { 15.0 };
+    table.row("fifty: webhook answered p99, ms", ack, 2, Goal::Most(most));
     // The first one of a process runs with cold caches.
     let first = singles[0].as_secs_f64() * 1e3;
     table.row(

@@ -280,10 +280,14 @@ impl Rig {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             let folders = self.folders();
-            let of = |talk: &Talk| {
+            let parts = |talk: &Talk| {
                 let streams = talk.handle.streams();
-                let epochs = streams.iter().filter_map(|stream| folders.get(stream));
-                let texts = epochs.flatten().map(|(_, _, folder)| {
+                let parts = streams.iter().filter_map(|stream| folders.get(stream));
+                let parts: Vec<_> = parts.flatten().collect();
+                parts
+            };
+            let of = |talk: &Talk| {
+                let texts = parts(talk).into_iter().map(|(_, _, folder)| {
                     fs::read_to_string(folder.join("transcript.jsonl")).unwrap_or_default()
                 });
                 let texts: Vec<String> = texts.collect();
@@ -292,12 +296,17 @@ impl Rig {
                     texts.iter().flat_map(|text| text.lines()),
                 )
             };
-            let sum = talks
+            let all: Vec<Comparison> = talks.iter().map(of).collect();
+            let sum = all
                 .iter()
-                .map(of)
-                .fold(Comparison::default(), |sum, one| sum.plus(&one));
+                .fold(Comparison::default(), |sum, one| sum.plus(one));
             // The last lines may still be on their way to the files.
             if sum.lost == 0 || Instant::now() >= until {
+                let lossy = talks.iter().zip(&all).filter(|(_, one)| one.lost > 0);
+                // A node that was killed loses some; of a few it is shown what happened.
+                for (talk, one) in lossy.take(5) {
+                    println!("{one:?} {:?} {:?}", parts(talk), talk.handle.steps());
+                }
                 return sum;
             }
             std::thread::park_timeout(Duration::from_millis(200));

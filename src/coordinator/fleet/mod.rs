@@ -64,6 +64,8 @@
 //! - Of one other node, or of a jump backwards of the store's clock, nothing can be told: a death is noticed
 //!   later by as much as the clock jumped.
 //! - An heir that has the record counts as good; that it receives is not waited for.
+//! - A taker opens its folder when it begins to connect: who takes the stream from it finds all predecessors. One that
+//!   Zoom never lets in leaves a folder without a phrase.
 //! - A node that was away since before all others began misses messages for all nodes.
 //! - A start that is routed, and known to its receiver as stale, is sent three times. One that its receiver has not
 //!   read when the third is 3 s old is lost if the store then loses that node's queue.
