@@ -258,6 +258,8 @@ impl Machine {
         if !was_sure {
             self.beats.sure_since = Some(now);
             self.is_sure_again();
+            // Another process may have had the name meanwhile, and left no trace in our row.
+            self.take_own_leftovers(now);
         }
         if is_rolled_back {
             self.counts.rollbacks += 1;

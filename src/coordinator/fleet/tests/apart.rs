@@ -252,3 +252,31 @@ fn flow_e_who_was_stopped_for_less_than_its_permit_learns_that_its_meeting_was_t
     let record = world.record("m1").expect("it has a record");
     assert_eq!(record.owner.node, receiver);
 }
+
+#[test]
+fn rule_2_who_receives_says_so_again_when_the_answer_was_lost() {
+    let (mut world, owner, other) = with_stream(Duplicates::Refuse, &["a", "b"]);
+    // The other node is cut off when Zoom moves the stream, and the owner stands still.
+    cut(&mut world, &other, true);
+    world.run(secs(6));
+    world.pause(&owner);
+    world.move_stream("s1");
+    world.until(secs(3), |world| {
+        world.receiver("s1") == Some(other.as_str())
+    });
+    world.run(secs(3));
+    cut(&mut world, &other, false);
+    world.until(secs(2), |world| {
+        process(world, &other).newer.contains_key("m1")
+    });
+    // The record names the owner as receiving. The second question, between two beats, brings no answer.
+    world.run(ms(2100));
+    world.lost_replies = 1;
+    world.run(ms(700));
+    world.lost_replies = 0;
+    world.resume(&owner);
+    world.run(secs(12));
+    assert!(world.running(&owner, "s1").is_none(), "it tries as well");
+    let record = world.record("m1").expect("it has a record");
+    assert_eq!(record.owner.node, other);
+}

@@ -197,3 +197,24 @@ fn flow_n_two_processes_of_one_name_do_not_take_a_meeting_from_each_other_again_
     let most = world.zoom.live().map(|(_, s)| s.displaced).max();
     assert!(most <= Some(2), "{most:?}");
 }
+
+#[test]
+fn what_another_process_of_this_name_had_is_received_though_no_row_tells_of_it() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b"]);
+        cut(&mut world, "a", true);
+        world.start_twin("a", "twin");
+        world.run(secs(12));
+        assert_eq!(world.state_of("twin"), NodeState::Sure);
+        world.begin("m1", "s1", Some("twin"));
+        assert_eq!(receiver_of(&mut world, "s1"), "twin");
+        world.run(secs(1));
+        world.kill("twin");
+        // Beats of the first one arrive, and write its row; it hears no reply.
+        world.nodes.get_mut("a").expect("there").is_cut_to = false;
+        world.run(secs(8));
+        cut(&mut world, "a", false);
+        world.until(secs(5), |world| world.receiver("s1").is_some());
+        assert_eq!(owner_of(&mut world, "m1").as_deref(), Some("a"));
+    });
+}
