@@ -223,6 +223,13 @@ impl Machine {
             Phase::Held | Phase::Ended => !is_joined,
             Phase::Placed | Phase::Handing => record.owner.node != release.heir.node,
         };
+        if record.phase == Phase::Held && record.owner.node != release.heir.node && !is_taken {
+            // A third node has taken the record from elsewhere: it gets what it does not list, as a message.
+            held.rival = Some(record.owner.node.clone());
+            release.heir = record.owner;
+            release.look_at = None;
+            return;
+        }
         let given = release.given.unwrap_or(now);
         let is_late = now.saturating_duration_since(given) >= HEIR_MAX;
         if is_taken {

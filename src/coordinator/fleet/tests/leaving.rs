@@ -3,7 +3,7 @@
 use super::super::*;
 use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
-use super::{both, deafen, fleet, process, with_meetings, with_stream};
+use super::{both, cut, deafen, fleet, process, receiver_of, with_meetings, with_stream};
 
 #[test]
 fn flow_i_a_drained_node_gives_everything_away() {
@@ -183,4 +183,43 @@ fn withdrawn_consent_reaches_a_node_that_is_away_for_an_upgrade() {
     world.run(secs(2));
     let process = process(&world, "b");
     assert!(process.discarded.contains("s1"));
+}
+
+#[test]
+fn what_a_third_node_does_not_list_is_not_taken_by_it() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b", "c"]);
+        world.begin("m1", "s1", Some("a"));
+        let owner = receiver_of(&mut world, "s1");
+        let mut others = ["a", "b", "c"].into_iter().filter(|node| **node != owner);
+        let (heir, third) = (others.next().expect("two"), others.next().expect("two"));
+        // The third one is cut off, and gets another stream of the meeting.
+        cut(&mut world, third, true);
+        world.run(secs(6));
+        world.begin("m1", "s2", Some(third));
+        world.until(secs(3), |world| world.receiver("s2") == Some(third));
+        // The heir does not read that it was given the meeting.
+        deafen(&mut world, heir);
+        world.drain(&owner);
+        let is_given = |world: &mut World| {
+            let record = world.record("m1");
+            record.is_some_and(|it| it.owner.node == heir)
+        };
+        (0..300).any(|_| {
+            world.run(ms(10));
+            is_given(&mut world)
+        });
+        assert!(is_given(&mut world));
+        // The third one takes the record, and does not hear what stood there.
+        cut(&mut world, third, false);
+        (0..1500).any(|_| {
+            world.run(ms(1));
+            world.state_of(third) == NodeState::Sure
+        });
+        world.lost_replies = 1;
+        world.run(ms(8));
+        world.lost_replies = 0;
+        assert!(world.record("m1").is_some_and(|it| it.owner.node == third));
+        world.until(secs(20), |world| world.receiver("s1").is_some());
+    });
 }
