@@ -213,7 +213,8 @@ impl Machine {
                             self.was_given(now, &meeting);
                         }
                     }
-                } else if is_empty {
+                } else if is_empty && takeover.entries.is_empty() {
+                    // Without its row no node would read its queue.
                     self.remove_row_of(now, node);
                 }
             }

@@ -1,6 +1,7 @@
 //! What one node, one disk or the store alone knows of a stream is enough for it to be received.
 
 use super::super::*;
+use super::simulation::process::Told;
 use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, cut, deafen, fleet, other, process, receiver_of, with_stream};
@@ -21,8 +22,12 @@ fn leave_record(world: &mut World, node: &str, meeting: &str, stream: &str) {
         is_over: false,
         entry: Some(format!("false {stream}={stamp}").into_bytes()),
     };
+    ask_as(world, me, &call);
+}
+
+fn ask_as(world: &mut World, me: Member, call: &Call) {
     let now_ms = world.unix_ms();
-    for command in Codec::new("app", "secret", "default", me).encode(&call) {
+    for command in Codec::new("app", "secret", "default", me).encode(call) {
         world.store.call(now_ms, &command);
     }
 }
@@ -216,5 +221,35 @@ fn what_another_process_of_this_name_had_is_received_though_no_row_tells_of_it()
         cut(&mut world, "a", false);
         world.until(secs(5), |world| world.receiver("s1").is_some());
         assert_eq!(owner_of(&mut world, "m1").as_deref(), Some("a"));
+    });
+}
+
+#[test]
+fn a_start_in_the_queue_of_a_node_that_is_dead_for_hours_is_followed() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a"]);
+        world.lose_machine("a");
+        let (now, stamp) = (world.now, world.unix_ms());
+        world.zoom.begin(now, "m1", "s1", stamp);
+        let told = Told {
+            kind: Kind::StreamStarts,
+            meeting: "m1".to_owned(),
+            stream: "s1".to_owned(),
+            stamp,
+            is_named: true,
+        };
+        let call = Call::Send {
+            node: "a".to_owned(),
+            message: Message::Event(told.body()),
+        };
+        let stranger = Member {
+            node: "z".to_owned(),
+            boot: Boot(99),
+        };
+        ask_as(&mut world, stranger, &call);
+        // The next node is started after hours, as far as the store's clock says. The dead one has no meeting.
+        world.store_ahead += 7_200_000;
+        world.start("b");
+        world.until(secs(20), |world| world.receiver("s1") == Some("b"));
     });
 }
