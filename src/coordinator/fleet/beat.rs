@@ -253,12 +253,12 @@ impl Machine {
             );
         }
         if is_first {
-            self.has_joined(now);
+            self.has_joined();
         }
         if !was_sure {
             self.beats.sure_since = Some(now);
             self.is_sure_again();
-            // Another process may have had the name meanwhile, and left no trace in our row.
+            // An earlier process had the name, or another one meanwhile, which leaves no trace in our row.
             self.take_own_leftovers(now);
         }
         if is_rolled_back {
@@ -305,7 +305,7 @@ impl Machine {
         is_other_era || beats.confirmed > 0 && is_older
     }
 
-    fn has_joined(&mut self, now: Instant) {
+    fn has_joined(&mut self) {
         let names: Vec<&str> = self.view.others().map(|row| row.node.as_str()).collect();
         let others = match names.is_empty() {
             true => "no other node".to_owned(),
@@ -327,7 +327,6 @@ impl Machine {
             );
             self.log(Severity::Warn, text);
         }
-        self.take_own_leftovers(now);
     }
 
     /// The store answers after a silence: others may have taken what is ours, so all is published.
