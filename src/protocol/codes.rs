@@ -71,6 +71,12 @@ const STATUS_NAMES: [&str; 48] = [
     "CHAT_SESSION_KEY_NOT_AVAILABLE",
 ];
 
+/// Whether the reason of a refusal is a second signaling connection, whatever its number.
+pub(super) fn names_duplicate(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    reason.contains("duplicate signal request")
+}
+
 impl RtmsStatus {
     /// Success.
     pub const OK: RtmsStatus = RtmsStatus(0);
@@ -89,10 +95,7 @@ impl RtmsStatus {
     /// Older servers use other numbers, so a `reason` that names a duplicate counts more than the
     /// number (RTMS samples).
     pub fn refusal(self, reason: &str) -> RefusalPolicy {
-        if reason
-            .to_ascii_lowercase()
-            .contains("duplicate signal request")
-        {
+        if names_duplicate(reason) {
             return RefusalPolicy::Retry;
         }
         match self.0 {

@@ -47,6 +47,8 @@ pub(super) struct Window {
     pub(super) until: Instant,
     /// The newest cause.
     pub(super) loss: Loss,
+    /// Whether it has begun again.
+    is_renewed: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ pub(super) struct Link {
     pub(super) heard: Instant,
     /// When this link last became [`State::Up`].
     pub(super) up_since: Option<Instant>,
-    /// Open from the first loss to the next accepted handshake; nothing extends it.
+    /// Open from the first loss to the next accepted handshake. Only [`Link::held_elsewhere`] extends it.
     pub(super) window: Option<Window>,
 }
 
@@ -106,8 +108,20 @@ impl Link {
                 self.window = Some(Window {
                     until: now + length,
                     loss: loss.clone(),
+                    is_renewed: false,
                 });
             }
+        }
+    }
+
+    /// Zoom refuses because of another connection: so the stream is alive, and Zoom waits again for `length` once it
+    /// misses that one. It does within 40 s, so the window begins again with the first such refusal, and with no
+    /// other.
+    pub(super) fn held_elsewhere(&mut self, now: Instant, length: Duration) {
+        if let Some(window) = self.window.as_mut().filter(|window| !window.is_renewed) {
+            window.is_renewed = true;
+            window.until = window.until.max(now + length);
+            self.attempts.window_renewed();
         }
     }
 

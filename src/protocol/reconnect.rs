@@ -111,6 +111,11 @@ impl Attempts {
         self.has_made_last = false;
     }
 
+    /// The window ends later than it did: its last try is still to come.
+    pub fn window_renewed(&mut self) {
+        self.has_made_last = false;
+    }
+
     /// The handshake was accepted.
     pub fn accepted(&mut self, now: Instant) {
         self.up_since = Some(now);

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use super::{MEDIA_WINDOW, Media, Output, Phase, READY_WAIT, Socket, Stream};
+use super::{MEDIA_WINDOW, Media, Output, Phase, READY_WAIT, SIGNALING_WINDOW, Socket, Stream};
 use crate::domain::product::Product;
 use crate::protocol::camera::Camera;
-use crate::protocol::codes::{RefusalPolicy, RtmsStatus};
+use crate::protocol::codes::{RefusalPolicy, RtmsStatus, names_duplicate};
 use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
 use crate::protocol::link::{Link, State};
 use crate::protocol::message;
@@ -288,6 +288,10 @@ impl Stream {
                 link.state = State::Off;
             }
             return self.share_one_socket(now);
+        }
+        let is_held = status.is_some_and(RtmsStatus::is_held_elsewhere) || names_duplicate(&reason);
+        if id == LinkId::Signaling && is_held {
+            self.signaling.held_elsewhere(now, SIGNALING_WINDOW);
         }
         match (refusal, id) {
             (RefusalPolicy::Retry, _) => self.lose(now, id, Loss::Refused, Socket::Open),

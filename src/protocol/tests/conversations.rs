@@ -1,6 +1,6 @@
 //! The behavior of a stream in conversations with Zoom, line by line.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -448,7 +448,7 @@ fn a_refusing_server_is_retried_in_one_window_from_the_first_loss() {
     talk.lose(SIGNALING, Loss::Closed(None));
     let mut tries = Vec::new();
     while !talk.has_ended {
-        // Each try is refused at once; no refusal extends the window.
+        // Each try fails at once; that does not extend the window.
         let made = times(&mut talk, "connect signaling");
         if !made.is_empty() {
             tries.extend(made);
@@ -460,6 +460,43 @@ fn a_refusing_server_is_retried_in_one_window_from_the_first_loss() {
     assert_eq!(first, [20.0, 20.5, 21.5, 23.5, 26.5, 29.5, 32.5]);
     assert!(tries.len() <= 30 && last.contains(&75.0), "{tries:?}");
     assert_eq!(times(&mut talk, "end signaling lost for good"), [80.0]);
+}
+
+/// Zoom misses a connection of ours that has died 30 to 40 s later, and only then waits its minute.
+#[test]
+fn the_window_begins_again_once_when_another_connection_is_in_the_way() {
+    let end_of = |refusal: serde_json::Value| {
+        let mut short = config("transcript");
+        short.window = Duration::from_secs(15);
+        let mut talk = Talk::with(short);
+        let mut tries = Vec::new();
+        while !talk.has_ended {
+            let made = times(&mut talk, "connect signaling");
+            if !made.is_empty() {
+                tries.extend(made);
+                talk.until(talk.seconds() + 0.1);
+                talk.open(SIGNALING);
+                talk.hear(SIGNALING, refusal.clone());
+            }
+            talk.step();
+        }
+        let gaps = tries.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(gaps.fold(0.0, f64::max) < 7.0, "{tries:?}");
+        let end = times(&mut talk, "end signaling lost for good");
+        let last = *tries.last().expect("some");
+        assert!(
+            end[0] - last < 6.0,
+            "the last try is just before the end: {tries:?}"
+        );
+        end
+    };
+    for code in [8, 15, 16] {
+        assert_eq!(end_of(json!({"msg_type": 2, "status_code": code})), [60.1]);
+    }
+    let old = json!({"msg_type": 2, "status_code": 17, "reason": "Duplicate signal request"});
+    assert_eq!(end_of(old), [60.1]);
+    assert_eq!(end_of(json!({"msg_type": 2, "status_code": 45})), [15.0]);
+    assert_eq!(end_of(json!({"msg_type": 2})), [15.0]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The connections of streams, and the rules that hold for each.
 
 use super::super::super::super::*;
-use super::{Answer, ConnId, Happens, World, ms, secs};
+use super::{Answer, ConnId, Happens, WINDOW, World, ms, secs};
 
 impl World {
     pub(super) fn try_stream(&mut self, name: &str, id: &str) {
@@ -142,6 +142,10 @@ impl World {
                 stream.has_once = false;
             }
             None if is_refused => {
+                // The first refusal shows that the stream is alive.
+                if !stream.is_refused {
+                    stream.until = stream.until.max(now + WINDOW);
+                }
                 stream.is_refused = true;
                 stream.next_try = now + secs(3);
             }
