@@ -19,6 +19,9 @@ const PAUSE: u64 = 10;
 /// such times, at the beginning and at the end.
 const WINDOW: Duration = Duration::from_secs(300);
 const SAMPLED_EVERY: Duration = Duration::from_secs(10);
+/// The intent log grows by some 50 KB a second, and is short again after a snapshot: its largest size is seen
+/// only by looking often.
+const STATE_SEEN_EVERY: Duration = Duration::from_secs(1);
 
 /// `RTMSD_BENCH_STREAMS` (2,000) live at the same time, each for `RTMSD_BENCH_LIFE` (60) seconds, for
 /// `RTMSD_BENCH_SECONDS` (an hour) in all.
@@ -32,6 +35,7 @@ pub(crate) fn churn(table: &Table) {
     let every = life / u32::try_from(streams).expect("some thousands");
     let began = Instant::now();
     let (mut next, mut samples) = (began, Vec::<(Instant, Standing)>::new());
+    let (mut state_seen, mut largest_state) = (began, 0.0_f64);
     while began.elapsed() < whole {
         let now = Instant::now();
         while next <= now {
@@ -45,8 +49,14 @@ pub(crate) fn churn(table: &Table) {
             None => is_full || began.elapsed() >= whole / 4,
             Some((last, _)) => last.elapsed() >= SAMPLED_EVERY,
         };
+        if state_seen.elapsed() >= STATE_SEEN_EVERY {
+            state_seen = now;
+            largest_state = largest_state.max(server.state_kib());
+        }
         if is_due {
-            samples.push((now, server.standing()));
+            let mut standing = server.standing();
+            standing.state_kib = std::mem::take(&mut largest_state).max(standing.state_kib);
+            samples.push((now, standing));
         }
         std::thread::park_timeout(every.min(Duration::from_millis(20)));
     }

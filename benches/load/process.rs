@@ -34,7 +34,7 @@ pub(crate) struct Standing {
     pub(crate) proportional_mib: f64,
     pub(crate) threads: f64,
     pub(crate) descriptors: f64,
-    /// Files in its state directory.
+    /// Files in its state directory, without those that are being written and not in their place yet.
     pub(crate) state_kib: f64,
 }
 
@@ -161,8 +161,19 @@ impl Server {
             proportional_mib: field(&shares, "Pss:") / 1024.0,
             threads: field(&status, "Threads:"),
             descriptors: entries("fd") as f64,
-            state_kib: bytes(&self.folder.join("state"), "") as f64 / 1024.0,
+            state_kib: self.state_kib(),
         }
+    }
+
+    /// The field of the same name in [`Standing`]: it can be asked for often.
+    pub(crate) fn state_kib(&self) -> f64 {
+        let files = fs::read_dir(self.folder.join("state")).expect("it has one");
+        let in_place = files.flatten().filter(|file| {
+            let name = file.file_name();
+            !name.as_encoded_bytes().starts_with(b".")
+        });
+        let sizes = in_place.map(|file| file.metadata().map_or(0, |meta| meta.len()));
+        sizes.sum::<u64>() as f64 / 1024.0
     }
 
     pub(crate) fn stop(mut self) {
