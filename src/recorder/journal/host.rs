@@ -87,7 +87,7 @@ impl JournalHost {
     /// Notes that a journal is opened; whether no process before can have given out a number in it.
     pub(super) fn is_new(&self, key: JournalKey, started_ms: u64) -> bool {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        opened.note(key, started_ms)
+        opened.note(key, started_ms, &self.boot_id, now_ms())
     }
 
     pub(super) fn saw(&self, pos: u64) {

@@ -15,8 +15,12 @@ use crate::feed::JournalKey;
 /// The file's name: a line `<boot id> <Unix milliseconds>`, then a key in each line.
 const NAME: &str = "feed-opened";
 
-/// A longer file begins again: sixty thousand streams in one boot.
-const BYTES_MAX: u64 = 1 << 20;
+/// A longer list begins again. A server that never restarts has no use for it, and one that does needs those that
+/// it received a moment before.
+const KEYS_MAX: usize = 16_384;
+
+/// Bytes of such a list, with its first line.
+const BYTES_MAX: u64 = 17 * KEYS_MAX as u64 + 100;
 
 /// The journals that were opened.
 #[derive(Debug)]
@@ -60,8 +64,7 @@ impl Opened {
         let (since_ms, keys) = match known.filter(|_| (text.len() as u64) < BYTES_MAX) {
             Some(known) => known,
             None => {
-                file.set_len(0)?;
-                file.write_all(format!("{boot_id} {now_ms}\n").as_bytes())?;
+                begin(&mut file, boot_id, now_ms)?;
                 (now_ms, HashSet::new())
             }
         };
@@ -74,18 +77,42 @@ impl Opened {
 
     /// Notes that the journal of a stream is opened, before anything is written to it. Returns whether
     /// it was certainly never opened before.
-    pub(super) fn note(&mut self, key: JournalKey, started_ms: u64) -> bool {
-        let is_new = self.keys.insert(key);
-        if is_new && let Some(file) = &mut self.file {
-            let written = file.write_all(format!("{key}\n").as_bytes());
-            if let Err(error) = written {
-                complain(&error);
-                *self = Opened::uncertain();
-            }
+    pub(super) fn note(
+        &mut self,
+        key: JournalKey,
+        started_ms: u64,
+        boot_id: &str,
+        now_ms: u64,
+    ) -> bool {
+        let Some(file) = &mut self.file else {
+            return false;
+        };
+        if self.keys.contains(&key) {
+            return false;
+        }
+        let is_full = self.keys.len() >= KEYS_MAX;
+        let begun = if is_full {
+            self.keys.clear();
+            self.since_ms = now_ms;
+            begin(file, boot_id, now_ms)
+        } else {
+            Ok(())
+        };
+        self.keys.insert(key);
+        let written = begun.and_then(|()| file.write_all(format!("{key}\n").as_bytes()));
+        if let Err(error) = written {
+            complain(&error);
+            *self = Opened::uncertain();
         }
         // One that is older than the list may have been opened before that began.
-        is_new && started_ms > self.since_ms
+        started_ms > self.since_ms
     }
+}
+
+/// Begins the list again.
+fn begin(file: &mut File, boot_id: &str, now_ms: u64) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(format!("{boot_id} {now_ms}\n").as_bytes())
 }
 
 /// The list of this boot; `None` for that of another, or for one that is damaged.
@@ -115,6 +142,11 @@ mod tests {
     use crate::testing::scratch;
     use std::fs;
 
+    /// At a time at which no list begins.
+    fn note(opened: &mut Opened, key: JournalKey, started_ms: u64) -> bool {
+        opened.note(key, started_ms, "boot", 9000)
+    }
+
     fn key(n: u64) -> JournalKey {
         format!("{n:016x}").parse().expect("a key")
     }
@@ -124,22 +156,22 @@ mod tests {
         let state = scratch("feed-opened");
         let open = |boot: &str, now_ms| Opened::open(Some(&state), boot, now_ms);
         let mut first = open("boot-1", 1000);
-        assert!(first.note(key(1), 1001));
-        assert!(!first.note(key(1), 1001), "opened again");
-        assert!(!first.note(key(2), 900), "older than the list");
+        assert!(note(&mut first, key(1), 1001));
+        assert!(!note(&mut first, key(1), 1001), "opened again");
+        assert!(!note(&mut first, key(2), 900), "older than the list");
         drop(first);
         // Killed: the next process of this boot knows what was opened.
         let mut second = open("boot-1", 2000);
-        assert!(!second.note(key(1), 1001), "its folder was deleted");
+        assert!(!note(&mut second, key(1), 1001), "its folder was deleted");
         assert!(
-            second.note(key(3), 1500),
+            note(&mut second, key(3), 1500),
             "the process was killed before it was opened"
         );
         drop(second);
         // Another boot: what was not synced may be lost.
         let mut third = open("boot-2", 3000);
-        assert!(!third.note(key(1), 1001) && !third.note(key(4), 2500));
-        assert!(third.note(key(5), 3001));
+        assert!(!note(&mut third, key(1), 1001) && !note(&mut third, key(4), 2500));
+        assert!(note(&mut third, key(5), 3001));
         drop(third);
         // Whatever is in the file, nothing is certain then.
         for damage in [
@@ -151,21 +183,38 @@ mod tests {
             "\u{0}\n",
         ] {
             fs::write(state.join(NAME), damage).expect("writable");
-            assert!(!open("boot-2", 4000).note(key(6), 3500), "{damage:?}");
+            assert!(!note(&mut open("boot-2", 4000), key(6), 3500), "{damage:?}");
         }
         let mut none = Opened::open(None, "boot-2", 1000);
-        assert!(!none.note(key(7), u64::MAX - 1));
+        assert!(!note(&mut none, key(7), u64::MAX - 1));
     }
 
     #[test]
     fn a_long_list_begins_again() {
         let state = scratch("feed-opened-long");
+        let bytes = || fs::metadata(state.join(NAME)).expect("a file").len();
+        // An earlier version let it grow.
         let lines = (0..70_000).map(|n| format!("{}\n", key(n)));
         let text = "boot 1000\n".to_owned() + &lines.collect::<String>();
         fs::write(state.join(NAME), text).expect("writable");
         let mut opened = Opened::open(Some(&state), "boot", 5000);
-        assert!(!opened.note(key(1), 4000) && opened.note(key(2), 5001));
-        let bytes = fs::metadata(state.join(NAME)).expect("a file").len();
-        assert!(bytes < 100, "{bytes}");
+        assert!(!note(&mut opened, key(1), 4000) && note(&mut opened, key(2), 5001));
+        assert!(bytes() < 100, "{}", bytes());
+        // While the process runs.
+        let most = KEYS_MAX as u64;
+        for n in 3..=most {
+            assert!(opened.note(key(n), 6000, "boot", 6001));
+        }
+        assert!(bytes() > 17 * most && bytes() <= BYTES_MAX, "{}", bytes());
+        let mut next = opened.note(key(most + 1), 7001, "boot", 7000);
+        assert!(next && bytes() < 100, "{}", bytes());
+        assert!(opened.keys.len() == 1);
+        // One that is running all the time is not taken for a new one, nor by the next process.
+        assert!(!opened.note(key(3), 6000, "boot", 7002));
+        drop(opened);
+        let mut opened = Opened::open(Some(&state), "boot", 8000);
+        assert!(!note(&mut opened, key(4), 6000) && !note(&mut opened, key(most + 1), 7001));
+        next = note(&mut opened, key(most + 2), 7500);
+        assert!(next, "begun after the list");
     }
 }
