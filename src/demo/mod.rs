@@ -251,6 +251,11 @@ impl Zoom {
         self.shared.ports.good()
     }
 
+    /// The same of the event WebSocket.
+    pub fn events_port(&self) -> u16 {
+        self.shared.ports.events()
+    }
+
     /// The certificate to trust: `RTMS_CA_FILE`.
     pub fn ca_file(&self) -> PathBuf {
         self.shared.directory.join(CA_FILE)

@@ -11,12 +11,16 @@ use super::{
     open, options,
 };
 use crate::harness::PATIENCE;
-use crate::harness::fleet::Fleet;
+use crate::harness::fleet::{Fleet, Setup};
 
 /// A node knows after this time whether it is for it to connect.
 const SETTLED: Duration = Duration::from_secs(7);
 
 fn fleet(count: usize) -> Option<Fleet> {
+    set_up(count, false)
+}
+
+fn set_up(count: usize, has_links: bool) -> Option<Fleet> {
     let options = Options {
         events_by: EventsBy::WebSocket,
         ..options()
@@ -25,7 +29,13 @@ fn fleet(count: usize) -> Option<Fleet> {
     let mut settings = SETTINGS.to_vec();
     // They have a listener, too.
     settings.push(("ZOOM_SECRET_TOKEN", &token));
-    Fleet::start(count, options, &settings)
+    Fleet::set_up(Setup {
+        nodes: count,
+        options,
+        settings: &settings,
+        redis: &[],
+        has_links,
+    })
 }
 
 /// What a node says of its event WebSocket.
@@ -215,5 +225,32 @@ fn the_connection_stays_while_the_store_is_away() {
     assert_eq!(settled_holder(&fleet, &[0, 1]), first);
     assert_eq!(fleet.zoom.events_accepted(), accepted + 1);
     are_received(&fleet, &meetings);
+    is_whole(fleet, &meetings, 1);
+}
+
+#[test]
+fn a_node_that_gets_no_connection_leaves_it_to_another() {
+    let Some(fleet) = set_up(2, true) else { return };
+    let first = settled_holder(&fleet, &[0, 1]);
+    let other = 1 - first;
+    let accepted = fleet.zoom.events_accepted();
+    let process = fleet.nodes[first].server.id();
+    let cut = Instant::now();
+    fleet.links().events.refuse_process(process);
+    let found = holds_in_time(|| events(&fleet, other)["state"] == "connected");
+    assert!(found, "{}", events(&fleet, other));
+    // 20 s without a connection, then a beat of each node.
+    bounded("no way to Zoom's events", cut.elapsed(), 25.0);
+    fleet.nodes[first]
+        .server
+        .wait_until_logged(&[" WARN ", "no events can come to this node"]);
+    // Meetings come to both nodes as before.
+    assert_eq!(holder(&fleet, &[0, 1]), other);
+    let meetings: Vec<_> = (0..4).map(|n| start(&fleet.zoom, "then", n)).collect();
+    are_received(&fleet, &meetings);
+    // The way is there again: the connection stays where it is.
+    fleet.links().events.pass();
+    assert_eq!(settled_holder(&fleet, &[0, 1]), other);
+    assert_eq!(fleet.zoom.events_accepted(), accepted + 1);
     is_whole(fleet, &meetings, 1);
 }

@@ -36,6 +36,8 @@ pub(crate) struct Node {
 /// The ways of the nodes to Zoom and to the store.
 pub(crate) struct Links {
     pub(crate) zoom: Relay,
+    /// To its event WebSocket alone.
+    pub(crate) events: Relay,
     pub(crate) store: Relay,
 }
 
@@ -282,9 +284,12 @@ impl Fleet {
 impl Links {
     fn new(zoom: &Zoom, redis: &Redis) -> Links {
         let at = |host, port| SocketAddr::from(([127, 0, 0, host], port));
-        let doors = zoom.ports().map(|port| (at(2, port), at(1, port)));
+        let door = |port| (at(2, port), at(1, port));
+        let ports =
+            |ports: &[(SocketAddr, SocketAddr)]| Relay::start(ports).expect("ports of Zoom");
         Links {
-            zoom: Relay::start(&doors).expect("the ports of Zoom"),
+            zoom: ports(&zoom.ports().map(door)),
+            events: ports(&[door(zoom.events_port())]),
             store: Relay::start(&[(at(1, 0), redis.address())]).expect("a port"),
         }
     }

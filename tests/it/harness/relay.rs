@@ -36,6 +36,9 @@ struct Rules {
     /// What the target says to these processes is thrown away.
     unanswered: Vec<u32>,
     unanswered_ports: BTreeSet<u16>,
+    /// Connections of these processes are cut, and new ones at once.
+    refused: Vec<u32>,
+    refused_ports: BTreeSet<u16>,
     /// What passes waits for so long.
     delay: Duration,
     /// Connections that were opened before the last cut have an older number.
@@ -102,6 +105,14 @@ impl Relay {
         rules.unanswered_ports.extend(ports_of(process));
     }
 
+    /// The process loses its connections, and gets no other.
+    pub(crate) fn refuse_process(&self, process: u32) {
+        let mut rules = self.shared.lock();
+        rules.refused.push(process);
+        rules.refused_ports.extend(ports_of(process));
+        self.shared.changed.notify_all();
+    }
+
     /// Each piece of data takes longer, both ways.
     pub(crate) fn delay(&self, by: Duration) {
         self.shared.lock().delay = by;
@@ -116,6 +127,8 @@ impl Relay {
         rules.held_ports.clear();
         rules.unanswered.clear();
         rules.unanswered_ports.clear();
+        rules.refused.clear();
+        rules.refused_ports.clear();
         self.shared.changed.notify_all();
     }
 
@@ -143,6 +156,11 @@ impl Drop for Relay {
 }
 
 impl Rules {
+    /// Whether connections like this one end.
+    fn are_cut(&self, (_, port, cuts): (Way, u16, u64)) -> bool {
+        self.is_over || self.cuts != cuts || self.refused_ports.contains(&port)
+    }
+
     /// A connection of which process is this? Of one whose connections are broken, or of none of these.
     fn note(&mut self, port: u16) {
         let is_of = |process: &u32| ports_of(*process).contains(&port);
@@ -151,6 +169,9 @@ impl Rules {
         }
         if self.unanswered.iter().any(is_of) {
             self.unanswered_ports.insert(port);
+        }
+        if self.refused.iter().any(is_of) {
+            self.refused_ports.insert(port);
         }
     }
 }
@@ -202,7 +223,7 @@ impl Shared {
             let is_quiet = |error: &io::Error| {
                 matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
             };
-            if read.as_ref().is_err_and(is_quiet) && !self.is_cut(what.2) {
+            if read.as_ref().is_err_and(is_quiet) && !self.lock().are_cut(what) {
                 continue;
             }
             let fate = self.fate(what);
@@ -223,21 +244,14 @@ impl Shared {
         let _ = to.shutdown(Shutdown::Write);
     }
 
-    fn is_cut(&self, cuts: u64) -> bool {
-        let rules = self.lock();
-        rules.is_over || rules.cuts != cuts
-    }
-
     /// Waits as long as nothing passes.
-    fn fate(&self, (way, port, cuts): (Way, u16, u64)) -> Fate {
+    fn fate(&self, what: (Way, u16, u64)) -> Fate {
+        let (way, port, _) = what;
         let mut rules = self.lock();
-        while !rules.is_over
-            && rules.cuts == cuts
-            && (rules.is_held || rules.held_ports.contains(&port))
-        {
+        while !rules.are_cut(what) && (rules.is_held || rules.held_ports.contains(&port)) {
             rules = self.changed.wait(rules).expect("no panic before");
         }
-        if rules.is_over || rules.cuts != cuts {
+        if rules.are_cut(what) {
             return Fate::Ends;
         }
         if way == Way::Back && rules.unanswered_ports.contains(&port) {
