@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rtmsd::demo::{ServerCommand, ServerProcess, Zoom};
@@ -103,6 +104,7 @@ impl Server {
             program: binary(),
             folder: folder.clone(),
             settings,
+            environment: unit_environment(),
             shows_stdout: false,
             shows_log: false,
             is_apart: false,
@@ -303,6 +305,19 @@ pub(crate) fn count(
 /// Number of line breaks in a piece.
 pub(crate) fn lines(piece: &[u8]) -> u64 {
     piece.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// What the service has in its environment by its unit.
+pub(crate) fn unit_environment() -> Vec<(String, String)> {
+    let printed = Command::new(binary()).args(["print", "unit"]).output();
+    let unit = String::from_utf8(printed.expect("it runs").stdout).expect("text");
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 pub(crate) fn binary() -> PathBuf {

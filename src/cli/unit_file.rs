@@ -81,6 +81,8 @@ UMask=0077
 # A stream uses up to a dozen open files.
 LimitNOFILE=65536
 LimitCORE=0
+# Each thread would keep freed memory for itself; see \"rtmsd help tuning\".
+Environment=GLIBC_TUNABLES=glibc.malloc.tcache_count=0
 
 AmbientCapabilities=
 CapabilityBoundingSet=
@@ -148,6 +150,7 @@ mod tests {
             "Type=notify",
             "RestartPreventExitStatus=64 78",
             "DynamicUser=yes",
+            "Environment=GLIBC_TUNABLES=glibc.malloc.tcache_count=0",
             "StandardError=journal",
             "LoadCredential=ZOOM_REFRESH_TOKEN:/etc/rtmsd/ZOOM_REFRESH_TOKEN",
             "SetCredential=ZOOM_REFRESH_TOKEN:\\n",

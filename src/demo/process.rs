@@ -34,6 +34,8 @@ pub struct ServerCommand {
     pub folder: PathBuf,
     /// Its settings. `RTMS_ADMIN` is off unless it is among them: several servers run at once.
     pub settings: Vec<(String, String)>,
+    /// Added to its environment, which is ours without what only a shell has.
+    pub environment: Vec<(String, String)>,
     /// Its stdout goes to ours; otherwise nowhere.
     pub shows_stdout: bool,
     /// Its log goes to our stderr too, in addition to being kept.
@@ -72,6 +74,7 @@ impl ServerCommand {
             program: program.into(),
             folder: folder.to_owned(),
             settings: zoom.environment(),
+            environment: Vec::new(),
             shows_stdout: false,
             shows_log: false,
             is_apart: false,
@@ -193,6 +196,7 @@ impl ServerCommand {
                 command.env_remove(&key);
             }
         }
+        command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         // A closed pipe, which does not need /dev/null, because a bare chroot has none.
         command.stdin(Stdio::piped());
         command
@@ -418,6 +422,7 @@ mod tests {
             program: "false".into(),
             folder: folder.clone(),
             settings: vec![("KEY".to_owned(), "value".to_owned())],
+            environment: Vec::new(),
             shows_stdout: false,
             shows_log: false,
             is_apart: false,

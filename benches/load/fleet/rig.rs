@@ -112,6 +112,7 @@ impl Rig {
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder).expect("a folder");
         let mut command = ServerCommand::new(process::binary(), &self.zoom, &folder);
+        command.environment = process::unit_environment();
         for (key, value) in [
             ("RTMS_FLEET", self.store.url().as_str()),
             ("RTMS_NODE", name),

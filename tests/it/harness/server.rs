@@ -133,6 +133,7 @@ impl ServerSetup {
             program,
             folder: folder.to_owned(),
             settings: self.settings(zoom, folder),
+            environment: Vec::new(),
             shows_stdout: false,
             shows_log: std::env::var_os("RTMSD_SHOW_LOG").is_some(),
             is_apart: false,
