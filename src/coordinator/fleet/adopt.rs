@@ -129,7 +129,7 @@ impl Machine {
             epoch: record.epoch,
         });
         if let Some(predecessor) = &predecessor {
-            held.gap = Gap::after(now, &record, silent_for, &held.streams);
+            held.gap = Gap::after(now, &record, silent_for, &held.streams).map(Box::new);
             let streams = record.streams.len();
             let text = format!(
                 "meeting {id} taken over from {} with {streams} streams, epoch {epoch}",

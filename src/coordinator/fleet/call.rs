@@ -301,13 +301,18 @@ pub enum Reply {
         /// The epoch from now on.
         epoch: u64,
     },
-    /// To [`Call::Publish`]: done, and the record listed streams that this publish does not. The same call again
-    /// says [`Reply::Ok`].
+    /// To [`Call::Publish`]: done, and the record listed streams that this publish does not. Who took the record
+    /// by that is told so until it publishes with its new epoch.
     Overwritten {
         /// The epoch from now on.
         epoch: u64,
         /// The record as it was before.
         before: Record,
+    },
+    /// To [`Call::Publish`] without an entry: done, and the record has none.
+    Bare {
+        /// The epoch from now on.
+        epoch: u64,
     },
     /// To [`Call::Publish`] and [`Call::Hand`]: the record is another's.
     Newer(Record),

@@ -47,12 +47,14 @@ impl Machine {
         let (Some(node), Some(meeting)) = (node, self.meetings.get_mut(id)) else {
             return self.settle(event);
         };
-        let guard = meeting.guard.get_or_insert_with(|| Guard {
-            node: node.to_owned(),
-            since: now,
-            due: now + GUARD,
-            what,
-            events: Vec::new(),
+        let guard = meeting.guard.get_or_insert_with(|| {
+            Box::new(Guard {
+                node: node.to_owned(),
+                since: now,
+                due: now + GUARD,
+                what,
+                events: Vec::new(),
+            })
         });
         node.clone_into(&mut guard.node);
         // An interruption needs less: a start among them decides.

@@ -9,7 +9,6 @@ use super::call::{Call, Member};
 use super::face::Output;
 use super::guard::GUARD_MAX;
 use super::machine::{Machine, Subject};
-use super::meetings::Meeting;
 use crate::domain::severity::Severity;
 
 /// Meetings released in a tick at most: fifty a second, evenly, so that few streams join at one moment.
@@ -92,19 +91,7 @@ impl Machine {
     }
 
     fn leave_if_empty(&mut self, now: Instant) {
-        let Some(drain) = &self.drain else {
-            return;
-        };
-        let since = now.saturating_duration_since(drain.since);
-        // A balancer that asks no node whether it is ready sends webhooks until the end. What was passed on lies in
-        // the queue of another node, and here on the disk for the next process: it is not waited for without end.
-        let is_kept = |meeting: &Meeting| since < GUARD_MAX || !meeting.is_passed_on();
-        let is_empty = !self.meetings.values().any(is_kept)
-            && self.findings.is_empty()
-            && self.broadcasts.is_empty()
-            && self.has_no_removals()
-            && !self.beats.is_under_way;
-        if !is_empty || since < DRAIN_MIN {
+        if !self.is_empty(now) || self.beats.is_under_way {
             return;
         }
         let is_store_there = self.is_store_there(now);
@@ -119,7 +106,34 @@ impl Machine {
         }
     }
 
-    pub(super) fn has_left(&mut self) {
+    /// Whether a node that drains has nothing left.
+    fn is_empty(&self, now: Instant) -> bool {
+        let Some(drain) = &self.drain else {
+            return false;
+        };
+        let since = now.saturating_duration_since(drain.since);
+        // A balancer that asks no node whether it is ready sends webhooks until the end. What was passed on lies in
+        // the queue of another node, and here on the disk for the next process: it is not waited for without end.
+        let mut meetings = self.meetings.values();
+        since >= DRAIN_MIN
+            && meetings.all(|meeting| since >= GUARD_MAX && meeting.is_passed_on())
+            && self.findings.is_empty()
+            && self.broadcasts.is_empty()
+            && self.has_no_removals()
+    }
+
+    /// The answer of the store to the removal of the row. What came to this node meanwhile is given away, too.
+    pub(super) fn row_removed(&mut self, now: Instant) {
+        if self.is_empty(now) {
+            return self.has_left();
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.is_leaving = false;
+        }
+        self.beat_soon(now);
+    }
+
+    fn has_left(&mut self) {
         if let Some(drain) = &mut self.drain {
             drain.is_gone = true;
         }

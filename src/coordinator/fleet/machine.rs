@@ -40,7 +40,8 @@ pub struct Machine {
     pub(super) config: Config,
     pub(super) beats: Beats,
     pub(super) view: View,
-    pub(super) meetings: BTreeMap<String, Meeting>,
+    /// Boxed, because a map allocates room for more than it holds.
+    pub(super) meetings: BTreeMap<String, Box<Meeting>>,
     /// The meeting of each stream that is held.
     pub(super) streams: BTreeMap<String, String>,
     /// Events that name only a stream which is not ours.
@@ -189,7 +190,7 @@ impl Machine {
             Subject::DeadNode(node) => self.dead_answered(now, &node, reply),
             Subject::Removal(node) => self.removed(&node, &asked.call, &reply),
             Subject::Broadcast(number, node) => self.broadcast_done(now, number, &node, &reply),
-            Subject::OwnRow => self.has_left(),
+            Subject::OwnRow => self.row_removed(now),
         }
     }
 

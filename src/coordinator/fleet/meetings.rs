@@ -1,11 +1,12 @@
 //! What is kept of a meeting: what is held, and what waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::call::{Member, Tail};
 use super::counts::Gap;
 use super::face::{About, CallId, StreamState};
+use super::few::Few;
 use super::record::StreamPhase;
 use super::store_down::Loss;
 
@@ -56,7 +57,7 @@ pub(super) struct Meeting {
     /// We want it.
     pub(super) wish: Option<Wish>,
     /// What was given to another node, until that has taken it.
-    pub(super) guard: Option<Guard>,
+    pub(super) guard: Option<Box<Guard>>,
     /// The node that owns it, as far as known.
     pub(super) owner: Option<String>,
     /// The one call under way.
@@ -105,14 +106,15 @@ pub(super) struct Held {
     /// It lies in the state directory, and the coordinator has not resumed it.
     pub(super) is_left: bool,
     /// It is given away.
-    pub(super) release: Option<Release>,
+    /// Boxed, as what few meetings have at one time.
+    pub(super) release: Option<Box<Release>>,
     /// Another node has not taken what is here: it is not given to it before that time.
     pub(super) home_again: Option<Instant>,
     pub(super) home_wait: Duration,
     /// Streams that another node received, and that are not received here yet.
-    pub(super) gap: Option<Gap>,
+    pub(super) gap: Option<Box<Gap>>,
     /// By stream: what the store-down rule must know.
-    pub(super) losses: BTreeMap<String, Loss>,
+    pub(super) losses: Few<Loss>,
 }
 
 /// A meeting that is given away.
@@ -211,6 +213,15 @@ impl Meeting {
 }
 
 impl Held {
+    /// Its sockets are closed: a publish that says "receiving" would take the record from who does receive.
+    pub(super) fn has_closed(&mut self) {
+        for stream in &mut self.streams {
+            if stream.phase == StreamPhase::Receiving {
+                stream.phase = StreamPhase::Lost;
+            }
+        }
+    }
+
     /// Whether the store must be told something, now or later.
     pub(super) fn has_news(&self) -> bool {
         self.has_changed() || self.ask_again.is_some()

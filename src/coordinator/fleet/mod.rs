@@ -88,6 +88,7 @@ pub mod call;
 pub mod counts;
 mod events;
 pub mod face;
+mod few;
 mod find;
 mod guard;
 mod handover;

@@ -223,6 +223,15 @@ impl Machine {
         }
     }
 
+    /// The store has lost the entry of a record that is ours.
+    pub(super) fn publish_entry(&mut self, id: &str) {
+        let held = self.meetings.get_mut(id).and_then(|m| m.held.as_mut());
+        if let Some(held) = held.filter(|held| held.entry.is_some()) {
+            held.is_entry_new = true;
+            held.touch();
+        }
+    }
+
     /// The record is another node's.
     pub(super) fn is_anothers(&mut self, now: Instant, id: &str, record: &Record) {
         let Some(meeting) = self.meetings.get_mut(id) else {
@@ -244,8 +253,11 @@ impl Machine {
         // in the record what is given up here.
         let is_settled = self.beats.is_settled(now);
         let is_silent = is_settled && self.view.is_dead(&record.owner.node, DEAD, STILL);
-        // Who wrote the record a moment ago lives, whatever its row says.
-        let has_written = record.phase == Phase::Held && record.age < DEAD;
+        // Who wrote the record a moment ago lives, whatever its row says; but for the process before this one, whose
+        // state directory this one has.
+        let is_previous = record.owner.node == self.config.me.node
+            && Some(record.owner.boot) == self.config.previous;
+        let has_written = !is_previous && record.phase == Phase::Held && record.age < DEAD;
         let is_absent = !has_written && record.silent_for.is_none_or(|silent| silent >= QUIET);
         let is_dead =
             is_absent && (record.silent_for).is_none_or(|silent| silent >= DEAD && is_silent);

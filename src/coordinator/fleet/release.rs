@@ -34,13 +34,13 @@ impl Machine {
         };
         let node = heir.node.clone();
         let streams = held.streams.iter().map(|s| s.stream_id.clone()).collect();
-        held.release = Some(Release {
+        held.release = Some(Box::new(Release {
             heir,
             streams,
             parcel: None,
             given: None,
             look_at: None,
-        });
+        }));
         // Nothing of it connects until then.
         self.is_confirmed(id);
         let meeting = id.to_owned();
@@ -79,6 +79,7 @@ impl Machine {
         let epoch = held.epoch;
         let Some(release) = &mut held.release else {
             // It was taken back while they were being closed.
+            held.has_closed();
             let meeting = id.to_owned();
             return self.outputs.push_back(Output::Resume { meeting });
         };
@@ -125,7 +126,12 @@ impl Machine {
     }
 
     fn release_of(&mut self, id: &str) -> Option<&mut Release> {
-        self.meetings.get_mut(id)?.held.as_mut()?.release.as_mut()
+        self.meetings
+            .get_mut(id)?
+            .held
+            .as_mut()?
+            .release
+            .as_deref_mut()
     }
 
     /// The heir's queue has it.
@@ -184,6 +190,7 @@ impl Machine {
             held.touch();
             // While the sockets are being closed nothing can be connected again.
             if release.parcel.is_some() {
+                held.has_closed();
                 let meeting = id.to_owned();
                 self.outputs.push_back(Output::Resume { meeting });
             }
@@ -221,7 +228,11 @@ impl Machine {
                 release.streams.iter().all(is_known)
             }
             Phase::Held | Phase::Ended => !is_joined,
-            Phase::Placed | Phase::Handing => record.owner.node != release.heir.node,
+            // The heir gives it to another node; what it was to join it may not have taken in before.
+            Phase::Placed | Phase::Handing => {
+                record.owner.node != release.heir.node
+                    && (!is_joined || release.streams.iter().all(is_known))
+            }
         };
         if record.phase == Phase::Held && record.owner.node != release.heir.node && !is_taken {
             // A third node has taken the record from elsewhere: it gets what it does not list, as a message.
@@ -292,9 +303,8 @@ impl Machine {
         entry: Vec<u8>,
         tails: Vec<(String, Tail)>,
     ) {
-        let is_held = |meeting: &Meeting| meeting.held.is_some();
         let Some(meeting) = self.meetings.get(id).filter(|m| m.is_served()) else {
-            if !self.meetings.get(id).is_some_and(is_held) {
+            if self.meetings.get(id).is_none_or(|m| m.held.is_none()) {
                 self.was_given(now, id);
             }
             return;

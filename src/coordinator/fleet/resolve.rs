@@ -164,6 +164,10 @@ impl Machine {
             (Call::Publish { streams, .. }, Reply::Overwritten { epoch, before }) => {
                 self.has_overwritten(now, id, epoch, &streams, before);
             }
+            (Call::Publish { streams, .. }, Reply::Bare { epoch }) => {
+                self.published(now, id, epoch, &streams);
+                self.publish_entry(id);
+            }
             (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
             (Call::Hand { .. }, Reply::Ok { epoch }) => self.handed(now, id, Some(epoch)),
             (Call::Send { .. }, Reply::Sent { has_room: true }) => self.handed(now, id, None),

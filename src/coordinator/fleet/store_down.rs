@@ -89,14 +89,14 @@ impl Held {
     pub(super) fn note_losses(&mut self, now: Instant, streams: &[StreamState]) -> usize {
         let mut lost = 0;
         self.losses
-            .retain(|id, _| streams.iter().any(|stream| stream.stream_id == *id));
+            .retain(|id| streams.iter().any(|stream| stream.stream_id == id));
         for stream in streams {
             let before = self
                 .streams
                 .iter()
                 .find(|s| s.stream_id == stream.stream_id);
             let was_receiving = before.is_some_and(|s| s.phase == StreamPhase::Receiving);
-            let loss = self.losses.entry(stream.stream_id.clone()).or_default();
+            let loss = self.losses.of(&stream.stream_id);
             match stream.phase {
                 StreamPhase::Receiving if !was_receiving => {
                     loss.let_in = Some(now);
@@ -249,7 +249,7 @@ impl Machine {
             }
             let mut gone = Vec::new();
             for stream in &held.streams {
-                let loss = held.losses.entry(stream.stream_id.clone()).or_default();
+                let loss = held.losses.of(&stream.stream_id);
                 match loss.next(now, stream, self.losses.are_taken) {
                     Next::Wait => {}
                     Next::Try => {

@@ -137,7 +137,10 @@ impl Coordinator {
             }),
             streams: streams.into_iter().map(exported).collect(),
         };
-        serde_json::to_vec(&export).ok()
+        let mut packed = serde_json::to_vec(&export).ok()?;
+        // It is kept as long as the meeting.
+        packed.shrink_to_fit();
+        Some(packed)
     }
 
     /// The epoch under which a meeting was held last, if it is known.

@@ -61,9 +61,21 @@ impl Script {
         match self {
             Script::Beat => include_str!("lua/beat.lua"),
             Script::Route => include_str!("lua/route.lua"),
-            Script::Claim => include_str!("lua/claim.lua"),
-            Script::Publish => include_str!("lua/publish.lua"),
-            Script::Hand => include_str!("lua/hand.lua"),
+            Script::Claim => concat!(
+                "-- claim 1\n",
+                include_str!("lua/record.lua"),
+                include_str!("lua/claim.lua")
+            ),
+            Script::Publish => concat!(
+                "-- publish 1\n",
+                include_str!("lua/record.lua"),
+                include_str!("lua/publish.lua")
+            ),
+            Script::Hand => concat!(
+                "-- hand 1\n",
+                include_str!("lua/record.lua"),
+                include_str!("lua/hand.lua")
+            ),
             Script::Grant => include_str!("lua/grant.lua"),
         }
     }

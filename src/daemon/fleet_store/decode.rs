@@ -73,6 +73,9 @@ impl Codec {
                     epoch: number(epoch)?,
                     before: self.record(meeting, before)?,
                 }),
+                ("bare", [epoch]) => Some(Reply::Bare {
+                    epoch: number(epoch)?,
+                }),
                 ("newer", [record, ..]) => Some(Reply::Newer(self.record(meeting, record)?)),
                 ("full", _) => Some(Reply::QueueFull),
                 _ => None,

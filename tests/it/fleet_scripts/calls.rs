@@ -42,6 +42,13 @@ pub(super) enum Step {
     Grant(Vec<Vec<u8>>),
 }
 
+impl Step {
+    /// Whether that node calls.
+    pub(super) fn is_by(&self, node: &str) -> bool {
+        matches!(self, Step::Call(by, _) if NODES[*by] == node)
+    }
+}
+
 /// What a store said to a step. The ids of queues are taken out: a server makes them of its own clock.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said {

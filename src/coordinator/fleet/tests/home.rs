@@ -1,7 +1,8 @@
 //! Two nodes each receive a stream of one meeting.
 
+use super::super::*;
 use super::simulation::world::{World, ms, secs};
-use super::{both, cut, deafen, fleet, other, receiver_of};
+use super::{both, cut, deafen, fleet, other, process, receiver_of};
 
 /// Two nodes each receive a stream of m1: s1 at the one that the record names, s2 at the other, which was cut off
 /// when that stream began. Their names.
@@ -75,5 +76,34 @@ fn what_becomes_ours_while_it_is_being_given_away_is_received() {
             assert_eq!(world.receiver(stream), Some(away.as_str()), "{stream}");
         }
         assert_eq!(world.zoom.streams["s2"].accepted, 2);
+    });
+}
+
+#[test]
+fn what_an_owner_that_leaves_did_not_take_in_runs_on_where_it_is() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b", "c"]);
+        let (owner, away) = split(&mut world);
+        let third = ["a", "b", "c"]
+            .into_iter()
+            .find(|name| *name != owner && *name != away);
+        let third = third.expect("there are three");
+        deafen(&mut world, &owner);
+        deafen(&mut world, third);
+        world.until(secs(5), |world| world.receiver("s2").is_none());
+        // Its owner gives the meeting to the third node before it has read of s2, and is gone.
+        let record = world.record("m1").expect("it has a record");
+        let heir = process(&world, third).me.clone();
+        let hand = Call::Hand {
+            meeting: "m1".to_owned(),
+            epoch: record.epoch,
+            heir,
+            entry: record.entry,
+            tails: Vec::new(),
+        };
+        let values = world.ask_as(record.owner, &hand);
+        assert!(matches!(values, Reply::Ok { .. }), "{values:?}");
+        world.lose_machine(&owner);
+        world.until(secs(30), |world| world.receiver("s2").is_some());
     });
 }

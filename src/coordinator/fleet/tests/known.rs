@@ -5,7 +5,7 @@ use super::simulation::process::Told;
 use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, cut, deafen, fleet, other, process, receiver_of, with_stream};
-use crate::daemon::fleet_store::Codec;
+use crate::daemon::fleet_store::{Codec, Command};
 
 /// A record by a process of this name that is gone, and that no node has seen: it receives the stream.
 fn leave_record(world: &mut World, node: &str, meeting: &str, stream: &str) {
@@ -22,14 +22,7 @@ fn leave_record(world: &mut World, node: &str, meeting: &str, stream: &str) {
         is_over: false,
         entry: Some(format!("false {stream}={stamp}").into_bytes()),
     };
-    ask_as(world, me, &call);
-}
-
-fn ask_as(world: &mut World, me: Member, call: &Call) {
-    let now_ms = world.unix_ms();
-    for command in Codec::new("app", "secret", "default", me).encode(call) {
-        world.store.call(now_ms, &command);
-    }
+    world.ask_as(me, &call);
 }
 
 fn owner_of(world: &mut World, meeting: &str) -> Option<String> {
@@ -246,10 +239,100 @@ fn a_start_in_the_queue_of_a_node_that_is_dead_for_hours_is_followed() {
             node: "z".to_owned(),
             boot: Boot(99),
         };
-        ask_as(&mut world, stranger, &call);
+        world.ask_as(stranger, &call);
         // The next node is started after hours, as far as the store's clock says. The dead one has no meeting.
         world.store_ahead += 7_200_000;
         world.start("b");
         world.until(secs(20), |world| world.receiver("s1") == Some("b"));
     });
+}
+
+#[test]
+fn a_stream_is_received_though_the_publish_that_took_its_record_had_no_answer() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b"]);
+        world.begin("m1", "s1", Some("a"));
+        let owner = receiver_of(&mut world, "s1");
+        let away = other(&world, &owner);
+        cut(&mut world, &away, true);
+        world.run(secs(6));
+        world.begin("m1", "s2", Some(&away));
+        world.run(secs(1));
+        // Its owner dies, and so does who claims it then.
+        world.lose_machine(&owner);
+        world.run(secs(6));
+        let gone = Member {
+            node: "gone".to_owned(),
+            boot: Boot(99),
+        };
+        let claim = Call::Claim {
+            meeting: "m1".to_owned(),
+            expected: Some(owner),
+            to: gone.clone(),
+            when: Claimable::Dead(secs(5)),
+            messages: Vec::new(),
+        };
+        world.ask_as(gone, &claim);
+        assert_eq!(owner_of(&mut world, "m1").as_deref(), Some("gone"));
+        let stamp = world.zoom.streams["s2"].stamp;
+        let publish = Call::Publish {
+            meeting: "m1".to_owned(),
+            epoch: 0,
+            previous: None,
+            streams: vec![("s2".to_owned(), StreamPhase::Receiving)],
+            is_over: false,
+            entry: Some(format!("false s2={stamp}").into_bytes()),
+        };
+        let me = process(&world, &away).me.clone();
+        world.ask_as(me, &publish);
+        assert_eq!(owner_of(&mut world, "m1"), Some(away.clone()));
+        cut(&mut world, &away, false);
+        let is_received = |world: &World| world.receiver("s1") == Some(away.as_str());
+        world.until(secs(60), is_received);
+    });
+}
+
+#[test]
+fn a_node_goes_on_with_what_the_process_before_it_published_and_did_not_save() {
+    for n in 0..20 {
+        let (mut world, owner, _) = with_stream(Duplicates::Displace, &["a", "b"]);
+        world.run(ms(37 * n));
+        let before = process(&world, &owner).me.clone();
+        let stamp = world.zoom.streams["s1"].stamp;
+        world.kill(&owner);
+        let publish = Call::Publish {
+            meeting: "m1".to_owned(),
+            epoch: 7,
+            previous: None,
+            streams: vec![("s1".to_owned(), StreamPhase::Receiving)],
+            is_over: false,
+            entry: Some(format!("false s1={stamp}").into_bytes()),
+        };
+        world.ask_as(before, &publish);
+        // What it asks is answered in any order.
+        world.slow_replies = 2;
+        world.start(&owner);
+        world.run(secs(2));
+        world.slow_replies = 0;
+        let is_received = |world: &World| world.receiver("s1") == Some(owner.as_str());
+        world.until(secs(3), is_received);
+    }
+}
+
+#[test]
+fn a_record_without_an_entry_gets_it_from_its_owner() {
+    let (mut world, owner, _) = with_stream(Duplicates::Refuse, &["a", "b"]);
+    let me = process(&world, &owner).me.clone();
+    // Its key alone is gone, and what its owner says next has no entry.
+    let codec = Codec::new("app", "secret", "default", me.clone());
+    let key = codec.names().meeting("m1");
+    let now_ms = world.unix_ms();
+    let deletion = Command::plain("DEL", vec![key], vec![]);
+    world.store.call(now_ms, &deletion);
+    world.drop_connection("s1");
+    world.until(secs(3), |world| world.receiver("s1").is_some());
+    world.run(secs(1));
+    let record = world.record("m1").expect("it is there again");
+    assert_eq!(record.owner, me);
+    assert!(!record.entry.is_empty());
 }

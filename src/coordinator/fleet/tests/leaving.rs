@@ -4,6 +4,7 @@ use super::super::*;
 use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
 use super::{both, cut, deafen, fleet, process, receiver_of, with_meetings, with_stream};
+use crate::daemon::fleet_store::Codec;
 
 #[test]
 fn flow_i_a_drained_node_gives_everything_away() {
@@ -221,5 +222,39 @@ fn what_a_third_node_does_not_list_is_not_taken_by_it() {
         world.lost_replies = 0;
         assert!(world.record("m1").is_some_and(|it| it.owner.node == third));
         world.until(secs(20), |world| world.receiver("s1").is_some());
+    });
+}
+
+#[test]
+fn flow_i_what_comes_while_the_row_is_removed_is_given_away() {
+    both(|duplicates| {
+        let draining = || {
+            let (mut world, owner, heir) = with_stream(duplicates, &["a", "b"]);
+            world.drain(&owner);
+            (world, owner, heir)
+        };
+        let (mut world, owner, _) = draining();
+        let left = world.until(secs(8), |world| world.nodes[&owner].process.is_none());
+        // Once more, and the answer that its row is removed takes a while.
+        let (mut world, owner, heir) = draining();
+        world.run(left - ms(20));
+        world.slow_replies = 1;
+        let me = process(&world, &owner).me.clone();
+        let nodes = Codec::new("app", "secret", "default", me).names().nodes();
+        let row = owner.as_bytes();
+        let has_row = |world: &World| {
+            let dump = world.store.dump();
+            let mut rows = dump.iter().filter(|(key, ..)| *key == nodes);
+            rows.any(|(_, values, _)| values.iter().any(|value| value == row))
+        };
+        while has_row(&world) {
+            world.run(ms(1));
+        }
+        assert!(world.nodes[&owner].process.is_some(), "it has left");
+        world.slow_replies = 0;
+        world.begin("m2", "s2", Some(&owner));
+        world.until(secs(5), |world| world.receiver("s2") == Some(&*heir));
+        world.until(secs(8), |world| world.nodes[&owner].process.is_none());
+        assert!(world.nodes[&owner].disk.intents.is_empty());
     });
 }

@@ -1,20 +1,10 @@
--- claim 1
 -- KEYS meeting, nodes; then of the new owner its set and queue, of the expected owner its set and tails, and
 -- the tails of the new owner. ARGV silence in ms after which an owner is dead ('free': claims what has no owner;
 -- 'read': claims nothing), meeting, new owner, its boot, the phase it gets, expected owner or '', messages.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local r = redis.call('HMGET', KEYS[1], 'owner', 'boot', 'epoch', 'phase', 'at_ms', 'streams', 'entry', 'was')
-local function record(owner, boot, epoch, phase, at)
-  local beat, of = string.match(redis.call('HGET', KEYS[2], owner) or '', '^(%d+)|(%x+)|')
-  local silent = of == boot and math.abs(now - beat) or -1
-  return {owner, boot, tonumber(epoch), phase, now - at, silent, r[6] or '', r[7] or ''}
-end
-local before = r[1] and record(r[1], r[2], r[3], r[4], r[5])
+local before = r[1] and current()
 if ARGV[1] == 'read' then return before and {'held', before} or {'none'} end
 local meeting, to, boot, phase, expected = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local same = r[1] == to and r[2] == boot
-local free = not r[1] or r[4] == 'ended'
+local same, free = r[1] == to and r[2] == boot, not r[1] or r[4] == 'ended'
 if not (same or free) then
   if r[1] ~= expected then
     if expected ~= '' then redis.call('SREM', KEYS[5], meeting) end
@@ -25,7 +15,7 @@ if not (same or free) then
   if not limit or not (late or before[6] < 0 or before[6] >= limit) then return {'held', before} end
 end
 if #ARGV > 6 and redis.call('XLEN', KEYS[4]) + #ARGV - 6 > 8192 then return {'full'} end
-local epoch, tails = tonumber(r[3]) or 0, {}
+local epoch, tails = held, {}
 for id in string.gmatch(r[6] or '', '%l+ ([^\n]+)\n') do
   local tail = redis.call('HGET', KEYS[6], id)
   if tail then
@@ -41,8 +31,7 @@ r[6] = string.sub(string.gsub('\n' .. (r[6] or ''), '\nreceiving ', '\nlost '), 
 if before then before[7] = r[6] end
 if same and not free then
   -- Again, or what another node has placed here. Who had it before is in the record.
-  local o, b, e, p, at = string.match(r[8] or '', '^(.-)|(%x+)|(%d+)|(%l+)|(%d+)$')
-  before = o and record(o, b, e, p, at) or r[7] and before
+  before = former(r[6], r[7]) or r[7] and before
   if phase == 'held' and r[4] ~= 'held' then
     redis.call('HSET', KEYS[1], 'phase', phase, 'at_ms', now, 'streams', r[6])
   end

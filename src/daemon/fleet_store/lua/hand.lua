@@ -1,16 +1,10 @@
--- hand 1
 -- KEYS meeting, nodes, my set and tails, the heir's set, tails and queue. ARGV meeting, me, my boot, epoch, heir,
 -- its boot, entry, message, then each stream and its tail.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local meeting, me, boot, heir, its = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6]
-local r = redis.call('HMGET', KEYS[1], 'owner', 'boot', 'epoch', 'phase', 'at_ms', 'streams', 'entry')
-local held, epoch = tonumber(r[3]) or 0, tonumber(ARGV[4])
+local epoch = tonumber(ARGV[4])
 if r[1] == heir and r[2] == its and held == epoch + 1 then return {'ok', held} end
 if r[1] and not (r[1] == me and r[2] == boot and held == epoch and r[4] ~= 'ended') then
-  local beat, of = string.match(redis.call('HGET', KEYS[2], r[1]) or '', '^(%d+)|(%x+)|')
-  local silent = of == r[2] and math.abs(now - beat) or -1
-  return {'newer', {r[1], r[2], held, r[4], now - r[5], silent, r[6] or '', r[7] or ''}}
+  return {'newer', current()}
 end
 if redis.call('XLEN', KEYS[7]) >= 8192 then return {'full'} end
 local was = table.concat({me, boot, ARGV[4], 'handing', string.format('%.0f', now)}, '|')

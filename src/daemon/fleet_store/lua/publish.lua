@@ -1,18 +1,7 @@
--- publish 1
 -- KEYS meeting, nodes, my set, my tails, the key of each stream. ARGV meeting, me, my boot, a boot of mine that is
 -- proved dead or '', epoch, phase, streams, '1' if there is an entry, entry.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local meeting, me, boot, previous, streams = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[7]
-local r = redis.call('HMGET', KEYS[1], 'owner', 'boot', 'epoch', 'phase', 'at_ms', 'streams', 'entry')
-local held, had = tonumber(r[3]) or 0, tonumber(ARGV[5])
-local epoch = math.max(held, had, 1)
-local was, others
-local function before()
-  local beat, of = string.match(redis.call('HGET', KEYS[2], r[1]) or '', '^(%d+)|(%x+)|')
-  local silent = of == r[2] and math.abs(now - beat) or -1
-  return {r[1], r[2], held, r[4], now - r[5], silent, r[6] or '', r[7] or ''}
-end
+local meeting, me, boot, previous, had, streams = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[7]
+local epoch, was, others = math.max(held, had, 1), nil, nil
 local known = r[2] == previous and r[4] == 'held' and held <= had
 if r[1] and not (r[1] == me and (r[2] == boot or known)) then
   local i_do = string.find('\n' .. streams, '\nreceiving ', 1, true)
@@ -20,7 +9,7 @@ if r[1] and not (r[1] == me and (r[2] == boot or known)) then
   local free = r[4] == 'ended'
   if not (free or i_do and (not it_does or had > held)) then
     if r[1] ~= me then redis.call('SREM', KEYS[3], meeting) end
-    return {'newer', before()}
+    return {'newer', current()}
   end
   epoch = math.max(held, had) + 1
   was = table.concat({r[1], r[2], r[3], r[4], r[5]}, '|')
@@ -36,4 +25,15 @@ end
 redis.call(ARGV[6] == 'ended' and 'SREM' or 'SADD', KEYS[3], meeting)
 redis.call('PEXPIRE', KEYS[3], 10800000)
 -- The record listed streams that this publish does not: who publishes may never have heard of them.
-return {'ok', epoch, others and r[4] ~= 'ended' and ARGV[6] ~= 'ended' and before() or nil}
+local told = others and r[4] ~= 'ended' and ARGV[6] ~= 'ended' and current()
+if was and told then
+  redis.call('HSET', KEYS[1], 'had', r[6], 'had_entry', r[7] or '')
+elseif r[9] and not was and had < held then
+  -- It does not know its epoch: the answer that said so was lost.
+  told = former(r[9], r[10]) or told
+elseif r[9] then
+  redis.call('HDEL', KEYS[1], 'had', 'had_entry')
+end
+if told and told[8] ~= '' then return {'ok', epoch, told} end
+-- The store has lost the entry, without which no other node can take the meeting.
+return {not r[7] and ARGV[8] ~= '1' and ARGV[6] ~= 'ended' and 'bare' or 'ok', epoch}

@@ -139,20 +139,26 @@ impl World {
         self.wake_inboxes();
     }
 
+    /// What the store answers to a call of that process, which does not hear it.
+    pub(crate) fn ask_as(&mut self, me: Member, call: &Call) -> Reply {
+        let codec = codec(me);
+        let store_ms = self.store_ms();
+        let values: Vec<Value> = (codec.encode(call).iter())
+            .map(|command| self.store.call(store_ms, command))
+            .collect();
+        codec.decode(call, self.now, &values)
+    }
+
     /// The record of a meeting.
     pub(crate) fn record(&mut self, meeting: &str) -> Option<Record> {
-        let codec = codec(Member {
+        let unknown = Member {
             node: "unknown".to_owned(),
             boot: Boot(1),
-        });
+        };
         let call = Call::Read {
             meeting: meeting.to_owned(),
         };
-        let store_ms = self.store_ms();
-        let values: Vec<Value> = (codec.encode(&call).iter())
-            .map(|command| self.store.call(store_ms, command))
-            .collect();
-        match codec.decode(&call, self.now, &values) {
+        match self.ask_as(unknown, &call) {
             Reply::Read { record } => record,
             reply => panic!("{reply:?}"),
         }
