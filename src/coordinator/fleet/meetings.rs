@@ -105,8 +105,7 @@ pub(super) struct Held {
     pub(super) is_silent: bool,
     /// It lies in the state directory, and the coordinator has not resumed it.
     pub(super) is_left: bool,
-    /// It is given away.
-    /// Boxed, as what few meetings have at one time.
+    /// It is given away. Boxed, as what few meetings have at one time.
     pub(super) release: Option<Box<Release>>,
     /// Another node has not taken what is here: it is not given to it before that time.
     pub(super) home_again: Option<Instant>,

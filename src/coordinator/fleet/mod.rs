@@ -66,6 +66,8 @@
 //! - An heir that has the record counts as good; that it receives is not waited for.
 //! - A taker opens its folder when it begins to connect: who takes the stream from it finds all predecessors. One that
 //!   Zoom never lets in leaves a folder without a phrase.
+//! - Who takes a record by a publish, loses the answer, and is gone before its next one takes with it what else the
+//!   record listed: that is received again by who has it on its disk.
 //! - A node that was away since before all others began misses messages for all nodes.
 //! - A start that is routed, and known to its receiver as stale, is sent three times. One that its receiver has not
 //!   read when the third is 3 s old is lost if the store then loses that node's queue.
