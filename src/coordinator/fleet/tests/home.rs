@@ -2,19 +2,11 @@
 
 use super::super::*;
 use super::simulation::world::{World, ms, secs};
-use super::{both, cut, deafen, fleet, other, process, receiver_of};
+use super::{apart, both, cut, deafen, fleet, process};
 
-/// Two nodes each receive a stream of m1: s1 at the one that the record names, s2 at the other, which was cut off
-/// when that stream began. Their names.
+/// The same, and the store is there for both again.
 fn split(world: &mut World) -> (String, String) {
-    world.begin("m1", "s1", Some("a"));
-    let owner = receiver_of(world, "s1");
-    let away = other(world, &owner);
-    cut(world, &away, true);
-    world.run(secs(6));
-    world.begin("m1", "s2", Some(&away));
-    world.run(secs(1));
-    assert_eq!(world.receiver("s2"), Some(away.as_str()));
+    let (owner, away) = apart(world);
     cut(world, &away, false);
     (owner, away)
 }

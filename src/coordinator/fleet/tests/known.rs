@@ -4,7 +4,7 @@ use super::super::*;
 use super::simulation::process::Told;
 use super::simulation::world::{World, ms, secs};
 use super::simulation::zoom::Duplicates;
-use super::{both, cut, deafen, fleet, other, process, receiver_of, with_stream};
+use super::{apart, both, cut, deafen, fleet, other, process, receiver_of, with_stream};
 use crate::daemon::fleet_store::{Codec, Command};
 
 /// A record by a process of this name that is gone, and that no node has seen: it receives the stream.
@@ -162,13 +162,7 @@ fn flow_i_streams_that_cross_between_two_nodes_arrive() {
     for delay in 0..30 {
         both(|duplicates| {
             let mut world = fleet(duplicates, &["a", "b"]);
-            world.begin("m1", "s1", Some("a"));
-            let owner = receiver_of(&mut world, "s1");
-            let away = other(&world, &owner);
-            cut(&mut world, &away, true);
-            world.run(secs(6));
-            world.begin("m1", "s2", Some(&away));
-            world.run(secs(1));
+            let (owner, away) = apart(&mut world);
             cut(&mut world, &away, false);
             world.run(ms(10 * delay));
             world.drain(&owner);
@@ -251,13 +245,7 @@ fn a_start_in_the_queue_of_a_node_that_is_dead_for_hours_is_followed() {
 fn a_stream_is_received_though_the_publish_that_took_its_record_had_no_answer() {
     both(|duplicates| {
         let mut world = fleet(duplicates, &["a", "b"]);
-        world.begin("m1", "s1", Some("a"));
-        let owner = receiver_of(&mut world, "s1");
-        let away = other(&world, &owner);
-        cut(&mut world, &away, true);
-        world.run(secs(6));
-        world.begin("m1", "s2", Some(&away));
-        world.run(secs(1));
+        let (owner, away) = apart(&mut world);
         // Its owner dies, and so does who claims it then.
         world.lose_machine(&owner);
         world.run(secs(6));

@@ -49,6 +49,20 @@ fn with_stream(duplicates: Duplicates, nodes: &[&str]) -> (World, String, String
     (world, owner, other)
 }
 
+/// Two nodes receive a stream of m1 each: s1 where the record says so, s2 another one, which was cut off when that
+/// stream began, and still is. Their names.
+fn apart(world: &mut World) -> (String, String) {
+    world.begin("m1", "s1", Some("a"));
+    let owner = receiver_of(world, "s1");
+    let away = other(world, &owner);
+    cut(world, &away, true);
+    world.run(secs(6));
+    world.begin("m1", "s2", Some(&away));
+    world.run(secs(1));
+    assert_eq!(world.receiver("s2"), Some(away.as_str()));
+    (owner, away)
+}
+
 /// Who receives a stream.
 fn receiver_of(world: &mut World, stream: &str) -> String {
     world.until(secs(10), |world| world.receiver(stream).is_some());
