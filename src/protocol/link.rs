@@ -115,10 +115,12 @@ impl Link {
     }
 
     /// Zoom refuses because of another connection: so the stream is alive, and Zoom waits again for `length` once it
-    /// misses that one. It does within 40 s, so the window begins again with the first such refusal, and with no
-    /// other.
+    /// misses that one. Of a machine that is already gone it does so within 40 s, so the window begins again with
+    /// the first such refusal. In a fleet it does with each: the other connection may be a node's that dies later.
     pub(super) fn held_elsewhere(&mut self, now: Instant, length: Duration) {
-        if let Some(window) = self.window.as_mut().filter(|window| !window.is_renewed) {
+        let is_always = self.attempts.is_always_renewed();
+        let window = self.window.as_mut();
+        if let Some(window) = window.filter(|window| is_always || !window.is_renewed) {
             window.is_renewed = true;
             window.until = window.until.max(now + length);
             self.attempts.window_renewed();

@@ -39,6 +39,8 @@ pub struct Policy {
     pub steady: Duration,
     /// Whether delays are shortened at random, by at most a quarter.
     pub has_jitter: bool,
+    /// Whether each refusal because of another connection begins the window again, or only the first.
+    pub is_always_renewed: bool,
 }
 
 impl Policy {
@@ -56,14 +58,18 @@ pub const POLICY: Policy = Policy {
     delays: &DELAYS,
     steady: Duration::ZERO,
     has_jitter: true,
+    is_always_renewed: false,
 };
 
 /// The policy of a node of a fleet: a connection that another node takes at once is tried more and more slowly,
-/// or two that displace each other would do so without an end. Between two tries the store says who has it.
+/// or two that displace each other would do so without an end. Between two tries the store says who has it: a node
+/// that is refused because of another one ends its stream when the store names that one, or Zoom no longer knows the
+/// stream, and until then that one may die.
 pub static IN_FLEET: Policy = Policy {
     delays: &DELAYS,
     steady: Duration::from_secs(5),
     has_jitter: true,
+    is_always_renewed: true,
 };
 
 /// The tries of one link.
@@ -109,6 +115,11 @@ impl Attempts {
         self.tries = self.tries.saturating_sub(1);
         self.full_until = self.full_until.and_then(|full| full.checked_sub(TRY_EVERY));
         self.has_made_last = false;
+    }
+
+    /// See [`Policy::is_always_renewed`].
+    pub fn is_always_renewed(&self) -> bool {
+        self.policy.is_always_renewed
     }
 
     /// The window ends later than it did: its last try is still to come.

@@ -499,6 +499,43 @@ fn the_window_begins_again_once_when_another_connection_is_in_the_way() {
     assert_eq!(end_of(json!({"msg_type": 2})), [15.0]);
 }
 
+/// The node in the way may die long after the first refusal, with its disk.
+#[test]
+fn in_a_fleet_the_window_begins_again_with_each_refusal_because_of_another_connection() {
+    let mut short = config("transcript");
+    short.window = Duration::from_secs(15);
+    let mut talk = Talk::in_fleet(short);
+    let mut tries = Vec::new();
+    while talk.seconds() < 150.0 {
+        let made = times(&mut talk, "connect signaling");
+        tries.extend(made.iter().copied());
+        if !made.is_empty() {
+            talk.until(talk.seconds() + 0.1);
+            match talk.seconds() < 100.0 {
+                true => {
+                    talk.open(SIGNALING);
+                    talk.hear(SIGNALING, json!({"msg_type": 2, "status_code": 8}));
+                }
+                false => talk.lose(SIGNALING, Loss::Connect("refused".into())),
+            }
+        }
+        talk.step();
+        assert!(!talk.has_ended, "{} s: {tries:?}", talk.seconds());
+    }
+    let gaps = tries.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.fold(0.0, f64::max) < 7.0, "{tries:?}");
+    // A window after the last refusal, which was shortly before 100 s.
+    while !talk.has_ended {
+        if !times(&mut talk, "connect signaling").is_empty() {
+            talk.until(talk.seconds() + 0.1);
+            talk.lose(SIGNALING, Loss::Connect("refused".into()));
+        }
+        talk.step();
+    }
+    let end = times(&mut talk, "end signaling lost for good");
+    assert!((155.0..161.0).contains(&end[0]), "{end:?}");
+}
+
 #[test]
 fn each_loss_after_an_accept_starts_a_series_and_a_window() {
     let mut talk = Talk::ready();

@@ -30,6 +30,7 @@ static PREDECESSOR: Policy = Policy {
     ],
     steady: Duration::from_secs(3),
     has_jitter: false,
+    is_always_renewed: false,
 };
 static PRESENT: Policy = POLICY;
 

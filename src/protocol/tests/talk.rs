@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::domain::product::Product;
 use crate::domain::secret::Secret;
-use crate::protocol::reconnect::{POLICY, Policy};
+use crate::protocol::reconnect::{IN_FLEET, POLICY, Policy};
 use crate::protocol::server_url::{AllowedHosts, ServerUrl};
 use crate::protocol::{
     Command, LinkId, Loss, MediaKind, MediaParams, MediaSelection, Output, Stream, StreamConfig,
@@ -24,6 +24,11 @@ pub(super) const UNIX_MS: u64 = 1_766_999_000_000;
 static EXACT: Policy = Policy {
     has_jitter: false,
     ..POLICY
+};
+
+static EXACT_IN_FLEET: Policy = Policy {
+    has_jitter: false,
+    ..IN_FLEET
 };
 
 pub(super) fn url(host: &str) -> ServerUrl {
@@ -68,8 +73,17 @@ impl Talk {
     }
 
     pub(super) fn with(config: StreamConfig) -> Talk {
+        Talk::with_policy(config, &EXACT)
+    }
+
+    /// At a node of a fleet.
+    pub(super) fn in_fleet(config: StreamConfig) -> Talk {
+        Talk::with_policy(config, &EXACT_IN_FLEET)
+    }
+
+    fn with_policy(config: StreamConfig, policy: &'static Policy) -> Talk {
         let start = Instant::now();
-        let stream = Stream::with_policy(start, config, &EXACT);
+        let stream = Stream::with_policy(start, config, policy);
         let mut talk = Talk {
             start,
             now: start,

@@ -142,10 +142,8 @@ impl World {
                 stream.has_once = false;
             }
             None if is_refused => {
-                // The first refusal shows that the stream is alive.
-                if !stream.is_refused {
-                    stream.until = stream.until.max(now + WINDOW);
-                }
+                // Each refusal shows that the stream is alive.
+                stream.until = stream.until.max(now + WINDOW);
                 stream.is_refused = true;
                 stream.next_try = now + secs(3);
             }
