@@ -1,8 +1,9 @@
 //! Who lives, and who gets a meeting.
 //!
 //! A node is dead if the store and this process both say so: silent for [`DEAD`] by the store's clock, and not
-//! seen to move for [`STILL`] by our own. So no jump of the store's clock alone kills a node. A jump backwards hides
-//! deaths for as long as it was.
+//! seen to move for [`STILL`] by our own. So no jump of the store's clock alone kills a node. Dead it stays until it
+//! is seen to move. A jump backwards hides deaths that were not seen yet, for as long as it was; and for some seconds
+//! all of them from who begins when the store's clock passes the dead node's last beat again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -117,7 +118,7 @@ impl View {
             let known =
                 known.filter(|known| known.boot == row.row.boot && known.seq == row.row.seq);
             let (at, was_dead) = known.map_or((now, false), |known| (known.at, known.was_dead));
-            let is_dead = row.age >= DEAD && now.saturating_duration_since(at) >= STILL;
+            let is_dead = was_dead || row.age >= DEAD && now.saturating_duration_since(at) >= STILL;
             if row.node != self.me.node {
                 lived += usize::from(!was_dead);
                 died += usize::from(is_dead && !was_dead);
@@ -148,9 +149,11 @@ impl View {
         let (Some(row), Some(looked)) = (self.row(node), self.looked) else {
             return true;
         };
-        let moved = self.moved.get(node);
-        let rest = moved.map(|moved| looked.saturating_duration_since(moved.at));
-        row.age >= silent && rest.is_none_or(|rest| rest >= still)
+        let Some(moved) = self.moved.get(node) else {
+            return row.age >= silent;
+        };
+        let rest = looked.saturating_duration_since(moved.at);
+        moved.was_dead || row.age >= silent && rest >= still
     }
 
     /// For how long a node has been silent. The store's clock may have jumped: not for longer than we have not seen
@@ -242,7 +245,9 @@ impl View {
     }
 
     fn is_living(&self, row: &SeenRow) -> bool {
-        row.age < QUIET || self.is_me(row)
+        let moved = self.moved.get(&row.node);
+        let was_dead = moved.is_some_and(|moved| moved.was_dead);
+        row.age < QUIET && !was_dead || self.is_me(row)
     }
 
     /// Nodes that may get something.

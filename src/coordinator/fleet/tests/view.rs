@@ -56,6 +56,26 @@ fn a_node_is_dead_when_both_clocks_say_so() {
 }
 
 #[test]
+fn who_is_dead_stays_dead_until_it_moves_whatever_the_stores_clock_does() {
+    let (mut view, now) = (view(), Instant::now());
+    let look = |view: &mut View, second, seq, age| {
+        let at = now + Duration::from_secs(second);
+        view.look(at, vec![row("me", second, 0), row("b", seq, age)]);
+        let is_placed = (0..20).any(|n| {
+            let choice = view.place(&format!("m{n}"), false, None);
+            choice.is_some_and(|choice| choice.to.node == "b")
+        });
+        (view.is_dead("b", DEAD, STILL), is_placed)
+    };
+    assert_eq!(look(&mut view, 0, 7, 200), (false, true));
+    assert_eq!(look(&mut view, 6, 7, 6200), (true, false));
+    // The store's clock has jumped back, and comes near to the time of the last beat.
+    assert_eq!(look(&mut view, 7, 7, 3000), (true, false));
+    assert_eq!(look(&mut view, 10, 7, 0), (true, false));
+    assert_eq!(look(&mut view, 11, 8, 100), (false, true));
+}
+
+#[test]
 fn many_deaths_in_one_look_are_doubted() {
     let (mut view, now) = (view(), Instant::now());
     let rows = |age| {
