@@ -294,7 +294,7 @@ pub enum Reply {
     },
     /// To [`Call::Claim`]: a node has it.
     Held(Record),
-    /// To [`Call::Claim`]: the new owner's queue has no room.
+    /// To [`Call::Claim`] and [`Call::Hand`]: the new owner's queue has no room, or it has no row: no node reads it.
     QueueFull,
     /// To [`Call::Publish`] and [`Call::Hand`].
     Ok {

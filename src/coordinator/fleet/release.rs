@@ -146,7 +146,7 @@ impl Machine {
         }
     }
 
-    /// The heir's queue has no room: the next one gets it, or the same one later.
+    /// The heir's queue has no room, or is read by no node: the next one gets it, or the same one later.
     pub(super) fn heir_is_full(&mut self, now: Instant, id: &str, heir: &Member) {
         let choice = self.view.place(id, false, Some(&heir.node));
         let Some(meeting) = self.meetings.get_mut(id) else {

@@ -222,6 +222,15 @@ fn a_new_meeting_is_placed_and_taken() {
         tails: Vec::new(),
         silent_for: None,
     };
+    // Another process of the name has no row: no node would read the queue.
+    let elsewhere = Call::Claim {
+        meeting: "m".to_owned(),
+        expected: None,
+        to: member("b", 9),
+        when: Claimable::Free,
+        messages: vec![Message::Event(b"started".to_vec())],
+    };
+    assert_eq!(fleet.call(A, &elsewhere), Reply::QueueFull);
     assert_eq!(fleet.call(A, &placed), claimed);
     let messages: Vec<_> = fleet.queue(B).into_iter().map(|q| q.message).collect();
     let take = Message::Take {
@@ -385,6 +394,14 @@ fn a_meeting_is_handed_over_with_its_tails() {
         matches!(fleet.call(A, &hand(7)), Reply::Newer(_)),
         "of another epoch"
     );
+    // Without its row no node would read the queue of the heir.
+    let gone = Call::RemoveRow {
+        node: "b".to_owned(),
+        boot: Boot(2),
+    };
+    fleet.call(B, &gone);
+    assert_eq!(fleet.call(A, &hand(1)), Reply::QueueFull);
+    fleet.beat("b", 2);
     assert_eq!(fleet.call(A, &hand(1)), Reply::Ok { epoch: 2 });
     let record = fleet.read("m").expect("a record");
     assert_eq!((record.phase, record.receives()), (Phase::Handing, false));

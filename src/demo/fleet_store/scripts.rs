@@ -159,7 +159,10 @@ impl Model {
             }
         }
         let count = messages.len();
-        if count > 0 && self.length(its_queue)? + count > self.most() {
+        if count > 0
+            && (self.silent(nodes, to, boot)?.is_none()
+                || self.length(its_queue)? + count > self.most())
+        {
             return Ok(words("full", []));
         }
         let mut tails = Vec::new();
@@ -351,7 +354,8 @@ impl Model {
                 return Ok(words("newer", [record]));
             }
         }
-        if self.length(its_queue)? >= self.most() {
+        let is_gone = self.silent(nodes, heir, its_boot)?.is_none();
+        if is_gone || self.length(its_queue)? >= self.most() {
             return Ok(words("full", []));
         }
         let (phase, at) = (b"handing".to_vec(), text(self.now));

@@ -242,6 +242,33 @@ fn a_start_in_the_queue_of_a_node_that_is_dead_for_hours_is_followed() {
 }
 
 #[test]
+fn no_meeting_is_placed_at_a_node_that_the_store_does_not_know() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b", "c"]);
+        // A process whose name another one has sees no rows: it knows a node that is gone, and the store does not.
+        world.pause("a");
+        world.run(secs(1));
+        world.start_twin("a", "twin");
+        world.run(secs(9));
+        world.resume("a");
+        world.run(secs(3));
+        assert_eq!(world.state_of("a"), NodeState::Doubled);
+        let gone = process(&world, "c").me.clone();
+        world.lose_machine("c");
+        let Member { node, boot } = gone.clone();
+        world.ask_as(gone, &Call::RemoveRow { node, boot });
+        for n in 0..10 {
+            world.begin(&format!("m{n}"), &format!("s{n}"), Some("a"));
+        }
+        world.run(secs(2));
+        world.lose_machine("a");
+        world.run(secs(20));
+        let missed = (0..10).find(|n| world.receiver(&format!("s{n}")) != Some("b"));
+        assert_eq!(missed, None);
+    });
+}
+
+#[test]
 fn a_stream_is_received_though_the_publish_that_took_its_record_had_no_answer() {
     both(|duplicates| {
         let mut world = fleet(duplicates, &["a", "b"]);

@@ -8,9 +8,7 @@ if ARGV[3] == '' then
   if boot == ARGV[2] then redis.call('HDEL', KEYS[2], ARGV[1]) end
   return {'removed'}
 end
-if at and boot ~= ARGV[2] and boot ~= ARGV[4] and math.abs(now - at) < 5000 then
-  return {'taken', now, before}
-end
+if at and boot ~= ARGV[2] and boot ~= ARGV[4] and math.abs(now - at) < 5000 then return {'taken', now, before} end
 if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HSET', KEYS[1], 'era', ARGV[5], 'born_ms', now, 'v', ARGV[6])
 end
