@@ -103,6 +103,8 @@ impl Machine {
             }
             return;
         }
+        // Nothing waits, so this is not asked because of a full queue.
+        meeting.full_since = None;
         let meeting = id.to_owned();
         self.ask_for(now, id, Call::Read { meeting });
     }

@@ -10,6 +10,7 @@ use super::call::{Call, Claimable, Member, Message, Reply, Routed};
 use super::face::{Kind, Output};
 use super::machine::{Machine, TICK};
 use super::meetings::{Event, Origin, Wish};
+use super::record::{Record, StreamPhase};
 use super::view::{DEAD, HINT, HINT_STILL, STILL};
 use crate::domain::severity::Severity;
 
@@ -25,7 +26,7 @@ pub(super) const NONE_MAX: Duration = Duration::from_secs(2);
 /// An owner of another boot has this long to take back what is its own.
 pub(super) const RESTART_MAX: Duration = Duration::from_secs(6);
 
-/// A start whose owner's queue is full for this long is taken here.
+/// A start whose owner's queue is full for this long is taken here, unless its owner receives the stream.
 const FULL_MAX: Duration = Duration::from_secs(5);
 
 impl Machine {
@@ -174,10 +175,15 @@ impl Machine {
             (Call::Send { .. }, Reply::Sent { .. }) => self.take_back(now, id),
             (Call::Hand { heir, .. }, Reply::QueueFull) => self.heir_is_full(now, id, &heir),
             (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(now, id, &record),
-            (Call::Read { .. }, Reply::Read { record }) => match meeting.is_released() {
-                true => self.given_is(now, id, record),
-                false => self.looked_after(now, id, record),
-            },
+            (Call::Read { .. }, Reply::Read { record }) => {
+                if meeting.is_released() {
+                    self.given_is(now, id, record);
+                } else if meeting.full_since.is_some() {
+                    self.owner_does_not_read(now, id, record.as_ref());
+                } else {
+                    self.looked_after(now, id, record);
+                }
+            }
             // Not an answer to the question: asked again.
             _ => meeting.not_before = Some(now + AGAIN),
         }
@@ -292,21 +298,43 @@ impl Machine {
             return;
         };
         let since = *meeting.full_since.get_or_insert(now);
-        let is_start =
-            (meeting.waiting.front()).is_some_and(|event| event.about.kind == Kind::StreamStarts);
-        if !is_start || now.saturating_duration_since(since) < FULL_MAX {
+        let is_start = |event: &Event| event.about.kind == Kind::StreamStarts;
+        if !meeting.waiting.iter().any(is_start) || now.saturating_duration_since(since) < FULL_MAX
+        {
             meeting.not_before = Some(now + AGAIN);
             return;
         }
+        let meeting = id.to_owned();
+        self.ask_for(now, id, Call::Read { meeting });
+    }
+
+    /// The record of a meeting whose owner's queue is full.
+    fn owner_does_not_read(&mut self, now: Instant, id: &str, record: Option<&Record>) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let known = record.map_or(&[][..], |record| &record.streams);
+        let receives = |stream: &str| {
+            (known.iter()).any(|(id, phase)| id == stream && *phase == StreamPhase::Receiving)
+        };
+        // A repeated start would displace a connection that runs; a newer one is needed once that is lost.
+        let is_needed = |event: &Event| {
+            event.about.kind == Kind::StreamStarts
+                && !event.about.stream.as_deref().is_some_and(receives)
+        };
+        let first = meeting.waiting.iter().position(is_needed);
+        let Some(event) = first.and_then(|first| meeting.waiting.remove(first)) else {
+            meeting.not_before = Some(now + AGAIN);
+            return;
+        };
+        self.waiting -= 1;
         // Who receives owns: the record follows once Zoom has let us in.
         let owner = meeting.owner.clone().unwrap_or_default();
-        let event = meeting.waiting.pop_front();
-        self.waiting -= usize::from(event.is_some());
         let text = format!(
             "node {owner} does not empty its queue: its meeting {id} is received here; look at that node"
         );
         self.log(Severity::Error, text);
-        event.into_iter().for_each(|event| self.deliver(event));
+        self.deliver(event);
     }
 
     /// Whether this node may take a meeting.

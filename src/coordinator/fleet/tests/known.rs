@@ -269,6 +269,25 @@ fn no_meeting_is_placed_at_a_node_that_the_store_does_not_know() {
 }
 
 #[test]
+fn a_start_that_comes_again_displaces_nothing_while_the_queue_of_its_node_is_full() {
+    let (mut world, owner, other) = with_stream(Duplicates::Displace, &["a", "b"]);
+    world.store.queue_max = Some(0);
+    world.repeat_start("s1", &other);
+    world.run(secs(12));
+    assert_eq!(world.zoom.streams["s1"].accepted, 1);
+    // A start that its node needs is not waited for: it can be received here.
+    world.begin("m1", "s2", Some(&other));
+    world.until(secs(7), |world| world.receiver("s2") == Some(&other));
+    // Nothing that has waited is left, and the meeting comes together.
+    world.store.queue_max = None;
+    world.run(secs(25));
+    for stream in ["s1", "s2"] {
+        assert_eq!(world.receiver(stream), Some(owner.as_str()));
+    }
+    assert_eq!(process(&world, &other).machine.waiting(), 0);
+}
+
+#[test]
 fn a_stream_is_received_though_the_publish_that_took_its_record_had_no_answer() {
     both(|duplicates| {
         let mut world = fleet(duplicates, &["a", "b"]);
