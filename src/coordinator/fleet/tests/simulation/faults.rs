@@ -90,6 +90,9 @@ impl Play {
                 let seconds = [1_i64, 3, 6, 20, 3600][self.below(5) as usize];
                 let sign = if self.below(2) == 0 { 1 } else { -1 };
                 self.world.store_ahead += sign * seconds * 1000;
+                if sign < 0 {
+                    self.set_back = Some(self.world.now);
+                }
                 self.lasts(Fault::Replies, 1);
             }
             10 => {

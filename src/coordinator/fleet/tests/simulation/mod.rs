@@ -52,6 +52,8 @@ struct Play {
     /// Streams that no node can be blamed for.
     excused: BTreeSet<String>,
     has_lost_machine: bool,
+    /// When the store's clock jumped backwards last.
+    set_back: Option<Instant>,
     twins: u32,
 }
 
@@ -101,6 +103,7 @@ fn play(seed: u64) {
         streams: 0,
         excused: BTreeSet::new(),
         has_lost_machine: false,
+        set_back: None,
         twins: 0,
     };
     play.chaos();
@@ -202,6 +205,8 @@ impl Play {
             true => secs(48),
             false => secs(22),
         };
-        self.world.run(wait);
+        // A jump of the store's clock backwards hides deaths for a while (`view`).
+        let hides = (self.set_back).is_some_and(|at| self.world.now < at + secs(25));
+        self.world.run(wait + secs(10 * u64::from(hides)));
     }
 }
