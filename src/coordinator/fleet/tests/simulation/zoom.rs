@@ -19,6 +19,9 @@ const DISPLACED_BY_TRY: u32 = 2;
 /// And for each publish that brought no answer: who is not told that another has the stream tries again.
 const DISPLACED_BY_SILENCE: u32 = 1;
 
+/// And while queues are full, which goes on while other faults come: what is sent to who has a meeting comes back.
+pub(super) const DISPLACED_BY_FULL: u32 = 1;
+
 /// What a second connection for a stream meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Duplicates {

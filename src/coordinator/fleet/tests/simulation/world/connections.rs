@@ -1,6 +1,7 @@
 //! The connections of streams, and the rules that hold for each.
 
 use super::super::super::super::*;
+use super::super::zoom::DISPLACED_BY_FULL;
 use super::{Answer, ConnId, Happens, WINDOW, World, ms, secs};
 
 impl World {
@@ -82,8 +83,9 @@ impl World {
                     self.after(ms(5), &node, closed);
                 }
                 let known = &self.zoom.streams[&stream];
+                let more = self.store.queue_max.map_or(0, |_| DISPLACED_BY_FULL);
                 assert!(
-                    known.displaced <= known.displaced_max,
+                    known.displaced <= known.displaced_max + more,
                     "{stream} is displaced again and again"
                 );
                 (Some(StreamPhase::Receiving), false)
