@@ -73,6 +73,27 @@ fn flow_i_an_heir_that_does_not_take_is_replaced() {
 }
 
 #[test]
+fn flow_i_an_heir_that_is_started_again_is_given_the_meeting_as_the_process_that_it_is() {
+    both(|duplicates| {
+        let mut world = fleet(duplicates, &["a", "b"]);
+        for n in 0..3 {
+            world.begin(&format!("m{n}"), &format!("s{n}"), Some("a"));
+        }
+        world.run(secs(3));
+        // The heir is chosen by the row of a process that is gone; the next one has its own when it is to be given.
+        world.kill("b");
+        world.drain("a");
+        world.run(ms(100));
+        world.start("b");
+        world.until(secs(8), |world| world.nodes["a"].process.is_none());
+        world.run(secs(3));
+        for n in 0..3 {
+            assert_eq!(world.receiver(&format!("s{n}")), Some("b"));
+        }
+    });
+}
+
+#[test]
 fn flow_n_a_newcomer_with_a_living_nodes_name_exits() {
     let mut world = fleet(Duplicates::Displace, &["a", "b"]);
     world.begin("m1", "s1", Some("a"));
