@@ -2,7 +2,7 @@
 //!
 //! Events of a meeting are handled in the order of their arrival, one call at a time. [`Machine::step`] looks at
 //! a meeting and makes the next call; what it does depends on nothing but what is kept of the meeting, so it may
-//! be called at any time.
+//! be called at any time. A start whose owner does not read its queue is taken out of that order.
 
 use std::time::{Duration, Instant};
 
