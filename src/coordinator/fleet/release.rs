@@ -148,9 +148,7 @@ impl Machine {
 
     /// The heir's queue has no room, or is read by no node: the next one gets it, or the same one later.
     pub(super) fn heir_is_full(&mut self, now: Instant, id: &str, heir: &Member) {
-        let other = self.view.place(id, false, Some(&heir.node));
-        // If there is no other, its row may show another process by now.
-        let choice = other.or_else(|| self.view.place(id, false, None));
+        let choice = self.view.place(id, false, Some(&heir.node));
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
         };

@@ -20,7 +20,7 @@
 //!   lost.
 //! - A publish without an entry to a record that has none says so: the store has lost it, and without it no other
 //!   node could take the meeting.
-//! - Nothing is placed at or handed to a process without a row: no node would read its queue if the sender dies, too.
+//! - Nothing is placed at or handed to a node without a row: no process would read its queue if the sender dies, too.
 //!   The answer is that of a full queue.
 //! - A row in `nodes` is `at_ms|boot|JSON`: scripts need the boot, and not every store has a JSON parser.
 

@@ -222,11 +222,11 @@ fn a_new_meeting_is_placed_and_taken() {
         tails: Vec::new(),
         silent_for: None,
     };
-    // Another process of the name has no row: no node would read the queue.
+    // Without a row no process would read the queue.
     let elsewhere = Call::Claim {
         meeting: "m".to_owned(),
         expected: None,
-        to: member("b", 9),
+        to: member("gone", 9),
         when: Claimable::Free,
         messages: vec![Message::Event(b"started".to_vec())],
     };

@@ -160,8 +160,7 @@ impl Model {
         }
         let count = messages.len();
         if count > 0
-            && (self.silent(nodes, to, boot)?.is_none()
-                || self.length(its_queue)? + count > self.most())
+            && (self.field(nodes, to)?.is_none() || self.length(its_queue)? + count > self.most())
         {
             return Ok(words("full", []));
         }
@@ -354,7 +353,7 @@ impl Model {
                 return Ok(words("newer", [record]));
             }
         }
-        let is_gone = self.silent(nodes, heir, its_boot)?.is_none();
+        let is_gone = self.field(nodes, heir)?.is_none();
         if is_gone || self.length(its_queue)? >= self.most() {
             return Ok(words("full", []));
         }

@@ -73,7 +73,7 @@ fn flow_i_an_heir_that_does_not_take_is_replaced() {
 }
 
 #[test]
-fn flow_i_an_heir_that_is_started_again_is_given_the_meeting_as_the_process_that_it_is() {
+fn flow_i_an_heir_that_is_started_again_meanwhile_takes_what_it_is_given() {
     both(|duplicates| {
         let mut world = fleet(duplicates, &["a", "b"]);
         for n in 0..3 {

@@ -14,7 +14,7 @@ if not (same or free) then
   local limit = tonumber(ARGV[1])
   if not limit or not (late or before[6] < 0 or before[6] >= limit) then return {'held', before} end
 end
-if #ARGV > 6 and (silence(to, boot) < 0 or redis.call('XLEN', KEYS[4]) + #ARGV - 6 > 8192) then return {'full'} end
+if #ARGV > 6 and (is_gone(to) or redis.call('XLEN', KEYS[4]) + #ARGV - 6 > 8192) then return {'full'} end
 local epoch, tails = held, {}
 for id in string.gmatch(r[6] or '', '%l+ ([^\n]+)\n') do
   local tail = redis.call('HGET', KEYS[6], id)

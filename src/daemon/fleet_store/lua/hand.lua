@@ -4,7 +4,7 @@ local meeting, me, boot, heir, its = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6]
 local epoch = tonumber(ARGV[4])
 if r[1] == heir and r[2] == its and held == epoch + 1 then return {'ok', held} end
 if r[1] and not (r[1] == me and r[2] == boot and held == epoch and r[4] ~= 'ended') then return {'newer', current()} end
-if silence(heir, its) < 0 or redis.call('XLEN', KEYS[7]) >= 8192 then return {'full'} end
+if is_gone(heir) or redis.call('XLEN', KEYS[7]) >= 8192 then return {'full'} end
 local was = table.concat({me, boot, ARGV[4], 'handing', string.format('%.0f', now)}, '|')
 redis.call('HSET', KEYS[1], 'owner', heir, 'boot', its, 'epoch', epoch + 1, 'phase', 'handing', 'at_ms', now,
   'entry', ARGV[7], 'was', was)

@@ -3,13 +3,12 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local r = redis.call('HMGET', KEYS[1], 'owner', 'boot', 'epoch', 'phase', 'at_ms', 'streams', 'entry', 'was', 'had', 'had_entry')
 local held = tonumber(r[3]) or 0
--- -1 of a process without a row: no node reads its queue.
-local function silence(owner, boot)
-  local beat, of = string.match(redis.call('HGET', KEYS[2], owner) or '', '^(%d+)|(%x+)|')
-  return of == boot and math.abs(now - beat) or -1
-end
+-- No process reads the queue of a name without a row.
+local function is_gone(node) return not redis.call('HGET', KEYS[2], node) end
 local function record(owner, boot, epoch, phase, at, streams, entry)
-  return {owner, boot, tonumber(epoch), phase, now - at, silence(owner, boot), streams or '', entry or ''}
+  local beat, of = string.match(redis.call('HGET', KEYS[2], owner) or '', '^(%d+)|(%x+)|')
+  local silent = of == boot and math.abs(now - beat) or -1
+  return {owner, boot, tonumber(epoch), phase, now - at, silent, streams or '', entry or ''}
 end
 local function current() return record(r[1], r[2], r[3], r[4], r[5], r[6], r[7]) end
 local function former(streams, entry)
