@@ -16,8 +16,8 @@ use crate::api::tls::proxy;
 use crate::harness::certificates::acceptor;
 use crate::harness::scripted::{Answer, Scripted};
 use crate::harness::{
-    Harness, KilledOnDrop, PATIENCE, files_below, http, open, open_at_once, plain, wait_until,
-    wait_until_more, wait_until_over, wait_until_streaming,
+    Harness, KilledOnDrop, PATIENCE, files_below, free_port, http, open, open_at_once, plain,
+    wait_until, wait_until_more, wait_until_over, wait_until_streaming,
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -264,9 +264,7 @@ fn p10_the_first_failure_and_the_recovery_are_logged_and_no_try_between_them() {
 
 #[test]
 fn p1_an_endpoint_without_a_listener_delays_no_other() {
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}/x", dead.local_addr().expect("bound"));
-    drop(dead);
+    let url = format!("http://127.0.0.1:{}/x", free_port());
     let receiver = Receiver::start(SECRET).expect("a receiver");
     let settings = [
         ("RTMS_PUSH_DEAD_URL", url.as_str()),
